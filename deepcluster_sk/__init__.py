@@ -1,0 +1,8 @@
+"""Deep image clustering that a scikit-learn user can trust."""
+
+from deepcluster_sk._dac import DACClustering
+from deepcluster_sk._dccm import DCCMClustering
+from deepcluster_sk._dcss import DCSSClustering
+
+__all__ = ["DACClustering", "DCCMClustering", "DCSSClustering"]
+__version__ = "0.1.0.dev0"

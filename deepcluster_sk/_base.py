@@ -1,0 +1,306 @@
+"""The edge to scikit-learn that the three estimators share: checks, restarts, prediction, diagnostics."""
+
+import copy
+import warnings
+from abc import ABCMeta, abstractmethod
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from deepcluster_sk._data import ArraySamples, Scaling
+from deepcluster_sk._engine import Monitor, Runtime, infer, resolve_precision
+from deepcluster_sk._start import default_epochs
+from deepcluster_sk._validation import check_choice, check_number, check_samples, make_seed, resolve_device
+from deepcluster_sk.augment import resolve_augmentation
+from deepcluster_sk.exceptions import CollapseWarning
+
+# A cluster with a larger share than this counts as a collapse.
+_NEARLY_ALL = 0.95
+
+
+class _Run(NamedTuple):
+    """One trained network."""
+
+    network: Any
+    history: list[dict[str, Any]]
+    converged: bool
+
+
+class BaseDeepClustering(
+    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator, metaclass=ABCMeta
+):
+    """Base of the estimators: a subclass builds a network, trains it, and says what it represents a batch by."""
+
+    @abstractmethod
+    def _build_network(self, sample_shape: tuple[int, ...]) -> nn.Module:
+        """Untrained network for samples of this shape, with a ``standardize`` layer."""
+
+    @abstractmethod
+    def _train(self, network: Any, samples: ArraySamples, runtime: Runtime, monitor: Monitor) -> bool:
+        """Train in place; return whether the method's own stopping rule was met."""
+
+    @abstractmethod
+    def _represent(self, network: Any, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Embedding (n, d) and cluster probabilities (n, n_clusters) of a batch."""
+
+    @abstractmethod
+    def _phases(self, n_samples: int) -> dict[str, int]:
+        """Most epochs of each phase by name; 0 skips it."""
+
+    def _check_params(self) -> None:
+        """Raise for any parameter that is wrong whatever the data; subclasses add their own."""
+        check_number("n_clusters", self.n_clusters, int, 1)
+        if self.max_epochs is not None:
+            check_number("max_epochs", self.max_epochs, int, 1)
+        check_number("batch_size", self.batch_size, int, 2)
+        check_number("lr", self.lr, float, 0, open="low")
+        check_number("n_init", self.n_init, int, 1)
+        check_number("n_neighbors", self.n_neighbors, int, 0)
+        check_number("temperature", self.temperature, float, 0, open="low")
+        check_number("verbose", int(self.verbose), int, 0)
+        check_choice("precision", self.precision, ("auto", "float32", "bfloat16"))
+
+    def _n_epochs(self, name: str, n_samples: int, at_500: int) -> int:
+        """The parameter ``name``, or its default share of epochs where it is None; never above ``max_epochs``."""
+        given = getattr(self, name)
+        if given is None:
+            return self._n_epochs_default(n_samples, at_500)
+        check_number(name, given, int, 0)
+        return int(given) if self.max_epochs is None else min(int(given), self.max_epochs)
+
+    def _n_epochs_default(self, n_samples: int, at_500: int) -> int:
+        n_epochs = default_epochs(n_samples, at_500)
+        return n_epochs if self.max_epochs is None else min(n_epochs, self.max_epochs)
+
+    def _start_phases(self, n_samples: int) -> dict[str, int]:
+        """Epochs of the start that DAC and DCCM share."""
+        warm_up = self._n_epochs("warmup_epochs", n_samples, at_500=60)
+        return {"warm-up": warm_up, "label start": min(warm_up, self._n_epochs_default(n_samples, at_500=10))}
+
+    @with_callbacks  # type: ignore[untyped-decorator]
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Cluster the samples.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), (n_samples, h, w), (n_samples, h, w, c) or \
+(n_samples, c, h, w), uint8 or float of any range
+            Images, or feature vectors. Flattened images need ``image_shape``. Never written to.
+        y : ignored
+            Passed on to callbacks, never to training.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter or X is not valid; the message names it. Nothing is fitted then.
+        """
+        self._check_params()
+        array = check_samples(self, X, self.image_shape, reset=True)
+        if self.n_clusters > len(array):
+            raise ValueError(f"n_clusters={self.n_clusters} must not exceed n_samples={len(array)}.")
+        scaling = Scaling.of(array)
+        samples = ArraySamples(array, scaling)
+        seed = make_seed(self.random_state)
+        device = resolve_device(self.device)
+        phases = self._phases(len(samples))
+        context = self._init_callback_context(max_subtasks=self.n_init * sum(phases.values()))
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+
+        best: _Run | None = None
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            for restart in range(self.n_init):
+                run = self._run(samples, seed + restart, device, context, X, y)
+                if best is None or run.history[-1]["loss"] < best.history[-1]["loss"]:
+                    best = run
+        assert best is not None  # noqa: S101  n_init >= 1
+        self._store(best, samples, scaling)
+        context.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=lambda: {})
+        return self
+
+    def _run(
+        self, samples: ArraySamples, seed: int, device: torch.device, context: Any, X: Any, y: Any
+    ) -> _Run:
+        """Train one network from one seed."""
+        torch.manual_seed(seed)
+        runtime = Runtime(
+            device=device,
+            precision=resolve_precision(self.precision, device, samples.sample_shape),
+            augment=resolve_augmentation(self.augment, samples.sample_shape),
+            generator=torch.Generator().manual_seed(seed),
+            batch_size=min(self.batch_size, len(samples)),
+        )
+        network: Any = self._build_network(samples.sample_shape)
+        if len(samples.sample_shape) == 3:
+            mean, std = samples.channel_moments()
+            network.standardize.mean.copy_(mean)
+            network.standardize.std.copy_(std)
+        runtime.place(network)
+
+        def begin() -> Any:
+            epoch = context.subcontext(task_name="epoch")
+            epoch.call_on_fit_task_begin(estimator=self, X=X, y=y)
+            return epoch
+
+        def end(epoch: Any) -> bool:
+            def so_far() -> dict[str, Any]:
+                return self._fitted_attributes(copy.deepcopy(network).eval(), samples.scaling, range(self.n_clusters))
+
+            return bool(
+                epoch.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=so_far)
+            )
+
+        monitor = Monitor(begin, end, int(self.verbose))
+        converged = self._train(network, samples, runtime, monitor)
+        return _Run(network.eval(), monitor.history, converged)
+
+    def _fitted_attributes(self, module: nn.Module, scaling: Scaling, order: Any) -> dict[str, Any]:
+        """What prediction needs."""
+        return {"module_": module, "_scaling": scaling, "_cluster_order": np.asarray(order)}
+
+    def _store(self, run: _Run, samples: ArraySamples, scaling: Scaling) -> None:
+        """Set the fitted attributes, with the clusters in use numbered first."""
+        embedding, proba = self._infer(run.network, samples)
+        sizes = np.bincount(proba.argmax(1), minlength=self.n_clusters)
+        order = np.argsort(sizes == 0, kind="stable")
+        vars(self).update(self._fitted_attributes(run.network, scaling, order))
+        self.labels_ = proba[:, order].argmax(1)
+        self.history_ = run.history
+        self.n_iter_ = len(run.history)
+        self.converged_ = run.converged
+        self._n_features_out = embedding.shape[1]
+        self.fit_report_ = self._report(proba, sizes[order])
+
+    def _report(self, proba: NDArray[np.float32], sizes: NDArray[np.intp]) -> dict[str, Any]:
+        """Label-free diagnostics; warns of a collapse."""
+        n_used = int((sizes > 0).sum())
+        last = self.history_[-1]
+        report = {
+            "n_clusters_used": n_used,
+            "cluster_sizes": sizes.tolist(),
+            "largest_share": float(sizes.max() / sizes.sum()),
+            "mean_confidence": float(proba.max(1).mean()),
+            "selected_share": last.get("selected_share"),
+            "label_change": last.get("label_change"),
+        }
+        if n_used < self.n_clusters or (self.n_clusters > 1 and report["largest_share"] > _NEARLY_ALL):
+            warnings.warn(
+                f"{n_used} of {self.n_clusters} clusters are used and the largest holds "
+                f"{report['largest_share']:.0%} of the samples. Try another random_state, n_init > 1, fewer "
+                "n_clusters, or a smaller lr; fit_report_ has the figures.",
+                CollapseWarning,
+                stacklevel=5,
+            )
+        return report
+
+    def fit_predict(self, X: Any, y: Any = None, **kwargs: Any) -> NDArray[np.intp]:
+        """Cluster the samples and return their labels.
+
+        Parameters
+        ----------
+        X : array-like
+            As in :meth:`fit`.
+        y : ignored
+            Passed on to callbacks.
+        **kwargs : dict
+            Passed on to :meth:`fit`.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,), int64, in [0, n_clusters)
+        """
+        return self.fit(X, y, **kwargs).labels_  # type: ignore[no-any-return]
+
+    def predict(self, X: Any) -> NDArray[np.intp]:
+        """Cluster of each sample: the most probable one.
+
+        Parameters
+        ----------
+        X : array-like
+            Samples of the same shape and range as in :meth:`fit`.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,), int64, in [0, n_clusters)
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If X does not fit what the estimator was fitted on.
+        """
+        return self.predict_proba(X).argmax(1)
+
+    def predict_proba(self, X: Any) -> NDArray[np.float32]:
+        """Probability of each cluster for each sample.
+
+        Parameters
+        ----------
+        X : array-like
+            Samples of the same shape and range as in :meth:`fit`.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_clusters), float32, rows sum to 1
+            Clusters that hold training samples come first, unused ones last.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If X does not fit what the estimator was fitted on.
+        """
+        return self._infer_new(X)[1][:, self._cluster_order]
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Embedding of each sample.
+
+        Parameters
+        ----------
+        X : array-like
+            Samples of the same shape and range as in :meth:`fit`.
+
+        Returns
+        -------
+        embedding : ndarray of shape (n_samples, n_components), float32
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If X does not fit what the estimator was fitted on.
+        """
+        return self._infer_new(X)[0]
+
+    def _infer_new(self, X: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        check_is_fitted(self)
+        array = check_samples(self, X, self.image_shape, reset=False)
+        return self._infer(self.module_, ArraySamples(array, self._scaling))
+
+    def _infer(self, module: nn.Module, samples: ArraySamples) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Embedding and probabilities, always in float32."""
+        device = next(module.parameters()).device
+        generator = torch.Generator()
+        runtime = Runtime(device, "float32", lambda batch, generator: batch, generator, batch_size=2)
+        embedding, proba = infer(module, lambda batch: self._represent(module, batch), samples, runtime)
+        return embedding.numpy(), proba.numpy()
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        if tags.transformer_tags is not None:
+            tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags

@@ -1,0 +1,109 @@
+"""Where batches come from: the only module that touches the user's samples.
+
+Everything behind it asks a :class:`Samples` for a batch by index. Arrays are the first source; image folders, memory
+maps and torch Datasets need nothing but the same three members.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+# Rows read at a time where statistics of all samples are taken.
+_BLOCK = 4096
+
+
+class Samples(Protocol):
+    """A data set that gives any of its samples as float32."""
+
+    sample_shape: tuple[int, ...]  # (c, h, w) or (n_features,)
+
+    def __len__(self) -> int:
+        """Number of samples."""
+
+    def batch(self, indices: Tensor) -> Tensor:
+        """Samples at ``indices`` (n,), int64: float32 of shape (n, *sample_shape), on the CPU."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """``(raw - offset) / scale``: images to [0, 1], feature vectors to mean 0 and overall standard deviation 1.
+
+    One scale for all features keeps the distances between samples what they were, up to a factor.
+    """
+
+    offset: NDArray[np.float32]  # () or (n_features,)
+    scale: np.float32
+
+    @classmethod
+    def of(cls, array: NDArray[Any]) -> "Scaling":
+        """Scaling of training data: its dtype's range for uint8, else the range (images) or moments (vectors) seen."""
+        if array.ndim == 2:
+            mean, std = moments(array)
+            return cls(mean.astype(np.float32), np.float32(std or 1))
+        if array.dtype == np.uint8:
+            return cls(np.float32(0), np.float32(255))  # type: ignore[arg-type]
+        low, high = float(array.min()), float(array.max())
+        return cls(np.float32(low), np.float32((high - low) or 1))  # type: ignore[arg-type]
+
+
+def moments(array: NDArray[Any]) -> tuple[NDArray[np.float64], float]:
+    """Mean of each channel (axis 1) and standard deviation around it, over all; read block by block."""
+    axes = (0, *range(2, array.ndim))
+    count, total = array.size // array.shape[1], 0.0
+    for start in range(0, len(array), _BLOCK):
+        total = total + array[start : start + _BLOCK].sum(axis=axes, dtype=np.float64)
+    mean = np.asarray(total) / count
+    centers = mean.reshape(-1, *[1] * (array.ndim - 2))
+    squares = sum(
+        float(np.square(array[start : start + _BLOCK] - centers).sum()) for start in range(0, len(array), _BLOCK)
+    )
+    return mean, float(np.sqrt(squares / array.size))
+
+
+class ArraySamples:
+    """Samples of an array, scaled as they are read.
+
+    Parameters
+    ----------
+    array : ndarray of shape (n, c, h, w) or (n, n_features), uint8 or float
+        Never written to, and copied only batch by batch.
+    scaling : Scaling
+        Taken from the training data.
+    """
+
+    def __init__(self, array: NDArray[Any], scaling: Scaling) -> None:
+        self.array = array
+        self.scaling = scaling
+        self.sample_shape = tuple(array.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def batch(self, indices: Tensor) -> Tensor:
+        raw = self.array[indices.numpy()].astype(np.float32, copy=False)
+        return torch.from_numpy((raw - self.scaling.offset) / self.scaling.scale)
+
+    def channel_moments(self) -> tuple[Tensor, Tensor]:
+        """Mean of each channel (c,) and overall standard deviation () of the scaled samples, float32."""
+        mean, std = moments(self.array)
+        scale = float(self.scaling.scale)
+        shifted = (mean - self.scaling.offset) / scale
+        return torch.as_tensor(shifted, dtype=torch.float32), torch.tensor(std / scale or 1.0, dtype=torch.float32)
+
+
+def sequential_batches(n_samples: int, batch_size: int) -> Iterator[Tensor]:
+    """Indices 0 .. n_samples - 1 in order, ``batch_size`` at a time."""
+    return iter(torch.arange(n_samples).split(batch_size))
+
+
+def shuffled_batches(n_samples: int, batch_size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """All indices in random order, in batches of equal size (to one): at least ``batch_size``, less than twice it.
+
+    No batch is smaller, because batch norm cannot train on one sample and pair losses need pairs.
+    """
+    return torch.randperm(n_samples, generator=generator).tensor_split(max(1, n_samples // batch_size))

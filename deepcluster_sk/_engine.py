@@ -1,0 +1,232 @@
+"""What every schedule needs and no method owns: device and precision, the step, inference, the record of epochs."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from deepcluster_sk._data import Samples, sequential_batches, shuffled_batches
+from deepcluster_sk.augment import Augmentation
+
+# Rows a forward pass without gradient takes at a time.
+INFERENCE_BATCH = 1024
+
+M = TypeVar("M", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how precisely a network runs, and the draws and transforms of its batches.
+
+    Attributes
+    ----------
+    device : torch.device
+        Of the network and of every batch.
+    precision : {"float32", "bfloat16"}
+        Of convolutions and products in training; losses, and prediction after training, are float32.
+    augment : callable of (batch, generator)
+        Applied to training batches.
+    generator : torch.Generator on the CPU
+        Source of the order of samples and of their transforms.
+    batch_size : int
+        Least size of a training batch.
+    """
+
+    device: torch.device
+    precision: str
+    augment: Augmentation
+    generator: torch.Generator
+    batch_size: int
+
+    def place(self, module: M) -> M:
+        """Move a module here, its convolutions in channels-last order, which every processor prefers."""
+        return module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+    def load(self, samples: Samples, indices: Tensor) -> Tensor:
+        """Samples by index, on the device."""
+        return _channels_last(samples.batch(indices).to(self.device, non_blocking=True))
+
+    def view(self, samples: Samples, indices: Tensor) -> Tensor:
+        """The same, each under a transform of its own."""
+        batch = samples.batch(indices).to(self.device, non_blocking=True)
+        return _channels_last(self.augment(batch, self.generator))
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Context in which networks compute in the chosen precision."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    def shuffled(self, n_samples: int) -> tuple[Tensor, ...]:
+        """One epoch's batches of indices."""
+        return shuffled_batches(n_samples, self.batch_size, self.generator)
+
+
+def _channels_last(batch: Tensor) -> Tensor:
+    return batch.contiguous(memory_format=torch.channels_last) if batch.ndim == 4 else batch
+
+
+def resolve_precision(precision: str, device: torch.device, sample_shape: tuple[int, ...]) -> str:
+    """Turn "auto" into bfloat16 for images on hardware that multiplies it natively, float32 elsewhere."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return "bfloat16" if native and len(sample_shape) == 3 else "float32"
+
+
+def train_on(
+    batches: Iterable[Tensor], step: Callable[[Tensor], Tensor], optimizer: torch.optim.Optimizer
+) -> tuple[Tensor, int]:
+    """Take one optimiser step a batch on the loss that ``step`` computes from its indices.
+
+    Returns
+    -------
+    total_loss : Tensor of shape ()
+        Sum over the batches, still on the device: reading it every batch would make a GPU wait.
+    n_steps : int
+    """
+    total, n_steps = torch.zeros(()), 0
+    for indices in batches:
+        loss = step(indices)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        total, n_steps = total.to(loss.device) + loss.detach(), n_steps + 1
+    return total, n_steps
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """No gradients, and batch norm by its running statistics, within; the module's mode is restored after."""
+    training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        module.train(training)
+
+
+def infer(
+    module: nn.Module, function: Callable[[Tensor], tuple[Tensor, ...]], samples: Samples, runtime: Runtime
+) -> tuple[Tensor, ...]:
+    """Apply ``function``, which runs ``module``, to all samples; float32 results on the CPU.
+
+    Returns
+    -------
+    outputs : tuple of Tensor of shape (n, ...)
+        Each of the function's outputs, batches joined.
+    """
+    with evaluating(module), runtime.autocast():
+        outputs = [
+            [part.float().cpu() for part in function(runtime.load(samples, indices))]
+            for indices in sequential_batches(len(samples), INFERENCE_BATCH)
+        ]
+    return tuple(torch.cat(parts) for parts in zip(*outputs, strict=True))
+
+
+@torch.no_grad()
+def settle_batch_norm(module: nn.Module, samples: Samples, runtime: Runtime) -> None:
+    """Let batch norm see data before its running statistics are used: they start at 0 and 1, whatever the weights.
+
+    Without this the first pair labels of an untrained network, made with running statistics, call all samples alike.
+    """
+    module.train()
+    for indices in runtime.shuffled(len(samples))[:20]:
+        with runtime.autocast():
+            module(runtime.load(samples, indices))
+
+
+@dataclass
+class Monitor:
+    """History, progress and early stopping: what a schedule reports to, once an epoch.
+
+    Attributes
+    ----------
+    begin, end : callable
+        Called before and after each epoch; ``end`` returns True if training is to stop.
+    verbose : int
+        Above 0, a line an epoch is printed.
+    history : list of dict
+        One record an epoch.
+    stopped : bool
+        Whether ``end`` asked for a stop; no epoch starts after that.
+    """
+
+    begin: Callable[[], Any]
+    end: Callable[[Any], bool]
+    verbose: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    stopped: bool = False
+
+    def epochs(self, phase: str, n_epochs: int) -> Iterator[int]:
+        """Count epochs 0, 1, .. of a phase; the body of the loop calls :meth:`record` once."""
+        for epoch in range(n_epochs):
+            if self.stopped:
+                return
+            context, start = self.begin(), time.perf_counter()
+            self.history.append({"phase": phase, "epoch": epoch})
+            yield epoch
+            self.history[-1]["seconds"] = time.perf_counter() - start
+            if self.verbose > 0:
+                _print_record(self.history[-1], n_epochs)
+            self.stopped = self.end(context)
+
+    def record(self, **values: Any) -> None:
+        """Add values to the record of the epoch under way."""
+        self.history[-1].update(values)
+
+
+def _print_record(record: dict[str, Any], n_epochs: int) -> None:
+    numbers = [f"{key} {value:.4g}" for key, value in record.items() if isinstance(value, float)]
+    print(f"{record['phase']} epoch {record['epoch'] + 1}/{n_epochs}: {', '.join(numbers)}", flush=True)
+
+
+@dataclass
+class LabelTracker:
+    """Cluster of every sample as the schedule last saw it, for the sizes and the rate of change of an epoch."""
+
+    labels: Tensor  # (n,), int64; -1 where not seen yet
+    n_clusters: int
+    changed: int = 0
+    seen: int = 0
+
+    @classmethod
+    def empty(cls, n_samples: int, n_clusters: int) -> "LabelTracker":
+        """Tracker that has seen nothing."""
+        return cls(torch.full((n_samples,), -1), n_clusters)
+
+    def update(self, indices: Tensor, labels: Tensor) -> None:
+        """Note the present labels of some samples."""
+        labels = labels.cpu()
+        self.changed += int((self.labels[indices] != labels).sum())
+        self.seen += len(labels)
+        self.labels[indices] = labels
+
+    def summary(self) -> dict[str, Any]:
+        """Sizes and share of changed labels since the last call."""
+        sizes = torch.bincount(self.labels[self.labels >= 0], minlength=self.n_clusters)
+        change = self.changed / max(self.seen, 1)
+        self.changed = self.seen = 0
+        return {"cluster_sizes": sizes.tolist(), "label_change": change}
+
+
+class RunningMean:
+    """Mean of sums that arrive batch by batch and stay on their device until it is asked for."""
+
+    def __init__(self) -> None:
+        self.total: Tensor | float = 0.0
+        self.count = 0
+
+    def add(self, total: Tensor, count: int) -> None:
+        """Add a sum over ``count`` things."""
+        self.total, self.count = self.total + total.detach(), self.count + count
+
+    def mean(self) -> float:
+        """Mean of all that was added; 0.0 of nothing."""
+        return float(self.total) / max(self.count, 1)

@@ -1,0 +1,168 @@
+"""From what the user passes to what the package works with; every message about bad input is written here."""
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_random_state, validate_data
+
+# Channel counts by which a 4-D array tells its layout without being asked.
+_CHANNEL_COUNTS = (1, 2, 3, 4)
+
+
+def check_number(name: str, value: object, kind: type, low: float, high: float = float("inf"), *, open: str = "") -> None:
+    """Raise unless ``value`` is a number of ``kind`` (int or float) within [low, high]; ends named in ``open`` excluded.
+
+    Raises
+    ------
+    TypeError
+        If ``value`` is not a number of that kind (bool is none).
+    ValueError
+        If it lies outside, or is not finite.
+    """
+    numeric = Integral if kind is int else Real
+    what = "an integer" if kind is int else "a number"
+    if not isinstance(value, numeric) or isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}={value!r} must be {what}, got {type(value).__name__}.")
+    number = float(value)  # type: ignore[arg-type]
+    inside = (low < number if "low" in open else low <= number) and (number < high if "high" in open else number <= high)
+    if not inside or number != number or number in (float("inf"), float("-inf")):
+        interval = f"{'(' if 'low' in open else '['}{low:g}, {high:g}{')' if 'high' in open or high == np.inf else ']'}"
+        raise ValueError(f"{name}={value!r} must be {what} in {interval}.")
+
+
+def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    """Raise a ValueError unless ``value`` is one of ``choices``."""
+    if not any(type(value) is type(choice) and value == choice for choice in choices):
+        raise ValueError(f"{name}={value!r} must be one of {', '.join(map(repr, choices))}.")
+
+
+def make_seed(random_state: int | np.random.RandomState | None) -> int:
+    """Draw the one seed that everything else is seeded from."""
+    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+def resolve_device(device: object) -> torch.device:
+    """Turn "auto", a name or a torch.device into a device that exists here."""
+    if isinstance(device, str) and device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)  # type: ignore[arg-type]
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device={device!r} must be 'auto' or a torch device such as 'cpu' or 'cuda:0'.") from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={device!r} is not available here; device='auto' takes what there is.")
+    return resolved
+
+
+def check_samples(
+    estimator: BaseEstimator, X: Any, image_shape: object, *, reset: bool
+) -> NDArray[Any]:
+    """Validate X and give it the layout the package works with.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+        Whose ``n_features_in_`` and ``feature_names_in_`` are set (``reset``) or compared.
+    X : array-like
+        (n, n_features), (n, h, w), (n, h, w, c) or (n, c, h, w).
+    image_shape : None or tuple (h, w[, c])
+        Shape of one image; needed for flattened images and ambiguous 4-D arrays.
+    reset : bool
+        True in ``fit``.
+
+    Returns
+    -------
+    samples : ndarray of shape (n, n_features) or (n, c, h, w), uint8, float32 or float64
+        A view of X where its dtype allows; uint8 images stay uint8.
+
+    Raises
+    ------
+    ValueError
+        If the shape is ambiguous or does not fit ``image_shape``, values are not finite, or n < 2.
+    """
+    X = _as_array(X)
+    shape = _check_image_shape(image_shape)
+    ndim = getattr(X, "ndim", 2)
+    if ndim <= 2 and shape is None:
+        return _validated(estimator, X, reset=reset)
+    layout = _image_layout(X.shape, shape)
+    flat = X.reshape(len(X), -1) if ndim > 2 else X
+    flat = _validated(estimator, flat, reset=reset)
+    height, width, channels = layout.height, layout.width, layout.channels
+    if layout.channels_first:
+        return flat.reshape(len(flat), channels, height, width)
+    return flat.reshape(len(flat), height, width, channels).transpose(0, 3, 1, 2)
+
+
+def _validated(estimator: BaseEstimator, X: Any, *, reset: bool) -> NDArray[Any]:
+    """scikit-learn's checks on two dimensions: finite numbers, feature names and counts."""
+    dtype = None if getattr(X, "dtype", None) == np.uint8 else [np.float32, np.float64]
+    return validate_data(estimator, X, reset=reset, dtype=dtype, order=None, ensure_min_samples=2 if reset else 1)
+
+
+def _as_array(X: Any) -> Any:
+    """Tensors and nested lists become arrays; data frames and sparse matrices are left to scikit-learn's checks."""
+    if isinstance(X, torch.Tensor):
+        X = X.detach().cpu()
+        return X.float().numpy() if X.dtype == torch.bfloat16 else X.numpy()
+    if hasattr(X, "ndim"):
+        return X
+    if isinstance(X, list | tuple) and X and np.ndim(X[0]) >= 2:
+        return np.asarray(X)
+    return X
+
+
+class _Layout:
+    def __init__(self, height: int, width: int, channels: int, *, channels_first: bool) -> None:
+        self.height, self.width, self.channels, self.channels_first = height, width, channels, channels_first
+
+
+def _check_image_shape(image_shape: object) -> tuple[int, int, int] | None:
+    """Normalise (h, w) and (h, w, c) to (h, w, c)."""
+    if image_shape is None:
+        return None
+    needed = "must be None or a tuple (height, width) or (height, width, channels) of positive integers"
+    if not isinstance(image_shape, tuple | list) or len(image_shape) not in (2, 3):
+        raise ValueError(f"image_shape={image_shape!r} {needed}.")
+    if not all(isinstance(side, Integral) and side > 0 for side in image_shape):
+        raise ValueError(f"image_shape={image_shape!r} {needed}.")
+    height, width, channels = (*image_shape, 1)[:3]
+    return int(height), int(width), int(channels)
+
+
+def _image_layout(X_shape: tuple[int, ...], shape: tuple[int, int, int] | None) -> _Layout:
+    sample = X_shape[1:]
+    if shape is None:
+        return _guessed_layout(X_shape)
+    height, width, channels = shape
+    if len(sample) == 1 and sample[0] != height * width * channels:
+        raise ValueError(
+            f"image_shape={shape} needs {height * width * channels} features a sample, X has shape {X_shape}."
+        )
+    if len(sample) == 1 or sample == shape or (channels == 1 and sample == shape[:2]):
+        return _Layout(*shape, channels_first=False)
+    if sample == (channels, height, width):
+        return _Layout(*shape, channels_first=True)
+    raise ValueError(f"image_shape={shape} (height, width, channels) does not fit X of shape {X_shape}.")
+
+
+def _guessed_layout(X_shape: tuple[int, ...]) -> _Layout:
+    sample = X_shape[1:]
+    if len(sample) == 2:
+        return _Layout(*sample, 1, channels_first=False)
+    if len(sample) != 3:
+        raise ValueError(
+            f"X of shape {X_shape} must be (n, n_features), (n, h, w), (n, h, w, c) or (n, c, h, w)."
+        )
+    first, last = sample[0] in _CHANNEL_COUNTS, sample[2] in _CHANNEL_COUNTS
+    if first == last:
+        raise ValueError(
+            f"X of shape {X_shape} may have its channels first or last; set image_shape=(height, width, channels)."
+        )
+    if first:
+        return _Layout(sample[1], sample[2], sample[0], channels_first=True)
+    return _Layout(*sample, channels_first=False)

@@ -1,0 +1,226 @@
+"""Random transforms of whole batches, drawn anew for every sample.
+
+An augmentation is any callable ``augment(batch, generator) -> batch``. Parameters are drawn on the CPU from the explicit
+generator, so that every device sees the same draws, and applied on the batch's own device without a loop over samples.
+"""
+
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+__all__ = ["Augmentation", "FeatureNoise", "ImageAugmentation", "resolve_augmentation"]
+
+Augmentation = Callable[[Tensor, Generator], Tensor]
+"""Type of ``augment(batch, generator)``."""
+
+
+@dataclass(frozen=True)
+class ImageAugmentation:
+    """Rotation, shift, zoom, shear, intensity and flip of a batch of images, each drawn per sample.
+
+    The default is what DAC's authors use for handwritten digits and :meth:`color` their set for colour photographs;
+    :meth:`strong` has wider ranges and shear, which the contrastive warm-up thrives on.
+
+    Parameters
+    ----------
+    rotation : float, default=10.0
+        Largest rotation to either side, in degrees.
+    shift : float, default=0.1
+        Largest shift along each axis, as a fraction of that side of the image.
+    zoom : float, default=0.05
+        Largest change of size: factors lie in [1 - zoom, 1 + zoom].
+    shear : float, default=0.0
+        Largest slant to either side, as a fraction of the height. Not in the papers.
+    intensity : float, default=0.05
+        Largest value added to or taken from all pixels of an image; pixels lie in [0, 1].
+    channel_shift : float, default=0.0
+        The same, drawn for every channel by itself.
+    rescale : float, default=0.975
+        Constant factor of all pixels.
+    horizontal_flip : bool, default=False
+        Whether every second image, on average, is mirrored. Wrong for digits and letters.
+
+    Notes
+    -----
+    Pixels that come in from outside repeat the nearest border pixel.
+
+    References
+    ----------
+    Chang et al., "Deep Adaptive Image Clustering", ICCV 2017, train on augmented images; the ranges are from their
+    published experiments.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.augment import ImageAugmentation
+    >>> images = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    >>> ImageAugmentation(rotation=20)(images, torch.Generator().manual_seed(1)).shape
+    torch.Size([5, 1, 8, 8])
+    """
+
+    rotation: float = 10.0
+    shift: float = 0.1
+    zoom: float = 0.05
+    shear: float = 0.0
+    intensity: float = 0.05
+    channel_shift: float = 0.0
+    rescale: float = 0.975
+    horizontal_flip: bool = False
+
+    @classmethod
+    def strong(cls) -> "ImageAugmentation":
+        """Wide ranges and shear, for images of shapes that have no mirror image: digits, letters, clothes.
+
+        Returns
+        -------
+        augmentation : ImageAugmentation
+            Rotation ±15°, shift ±12 %, zoom 0.85 to 1.15, shear ±0.25, intensity ±0.05.
+        """
+        return cls(rotation=15.0, shift=0.12, zoom=0.15, shear=0.25, rescale=1.0)
+
+    @classmethod
+    def color(cls) -> "ImageAugmentation":
+        """Wider ranges and mirroring, for colour photographs.
+
+        Returns
+        -------
+        augmentation : ImageAugmentation
+            Rotation ±20°, shift ±18 %, zoom 0.85 to 1.15, channel shift ±0.1, horizontal flip.
+        """
+        return cls(
+            rotation=20.0, shift=0.18, zoom=0.15, intensity=0.0, channel_shift=0.1, rescale=0.95, horizontal_flip=True
+        )
+
+    def __call__(self, images: Tensor, generator: Generator) -> Tensor:
+        """Transform every image by its own draw.
+
+        Parameters
+        ----------
+        images : Tensor of shape (n, c, h, w), float, in [0, 1]
+            Left as it is.
+        generator : torch.Generator on the CPU
+            Source of all draws.
+
+        Returns
+        -------
+        transformed : Tensor of shape (n, c, h, w)
+            On the device of ``images``; intensities may leave [0, 1] by as much as they were shifted.
+        """
+        n, channels = images.shape[:2]
+        draw = torch.rand(n, 7 + channels, generator=generator)
+        centered = (draw * 2 - 1).to(images.device)  # (n, 7 + c), in [-1, 1]
+        theta = self._affine_matrices(centered[:, :5], flipped=centered[:, 5] < 0)
+        grid = F.affine_grid(theta, list(images.shape), align_corners=False).to(images.dtype)
+        moved = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+        offset = self.intensity * centered[:, 6:7] + self.channel_shift * centered[:, 7:]  # (n, c)
+        return moved * self.rescale + offset[:, :, None, None].to(images.dtype)
+
+    def _affine_matrices(self, centered: Tensor, flipped: Tensor) -> Tensor:
+        """Matrices (n, 2, 3) from output to input coordinates, both in [-1, 1]."""
+        angle = centered[:, 0] * math.radians(self.rotation)
+        size = 1 + centered[:, 1] * self.zoom
+        cos, sin = angle.cos() / size, angle.sin() / size
+        mirror = torch.where(flipped & self.horizontal_flip, -1.0, 1.0)
+        x = torch.stack([cos * mirror, -sin + self.shear * centered[:, 4], 2 * self.shift * centered[:, 2]], dim=1)
+        y = torch.stack([sin * mirror, cos, 2 * self.shift * centered[:, 3]], dim=1)
+        return torch.stack([x, y], dim=1)
+
+
+@dataclass(frozen=True)
+class FeatureNoise:
+    """Gaussian noise on feature vectors, and features hidden at random, both drawn per sample.
+
+    Parameters
+    ----------
+    noise : float, default=0.1
+        Standard deviation of the noise, in units of the data's overall standard deviation.
+    dropout : float, default=0.0
+        Probability with which a feature is set to its mean, in [0, 1).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.augment import FeatureNoise
+    >>> FeatureNoise(noise=0.0)(torch.ones(2, 3), torch.Generator()).tolist()
+    [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
+    """
+
+    noise: float = 0.1
+    dropout: float = 0.0
+
+    def __call__(self, features: Tensor, generator: Generator) -> Tensor:
+        """Disturb every row by its own draw.
+
+        Parameters
+        ----------
+        features : Tensor of shape (n, n_features), float, mean 0
+            Left as it is.
+        generator : torch.Generator on the CPU
+            Source of all draws.
+
+        Returns
+        -------
+        disturbed : Tensor of shape (n, n_features)
+            On the device of ``features``.
+        """
+        noise = torch.randn(features.shape, generator=generator)
+        disturbed = features + self.noise * noise.to(features.device, features.dtype)
+        if self.dropout == 0:
+            return disturbed
+        hidden = torch.rand(features.shape, generator=generator) < self.dropout
+        return disturbed.masked_fill(hidden.to(features.device), 0)
+
+
+def _identity(batch: Tensor, generator: Generator) -> Tensor:
+    return batch
+
+
+def resolve_augmentation(augment: object, sample_shape: tuple[int, ...]) -> Augmentation:
+    """Turn the estimators' ``augment`` parameter into a callable of (batch, generator).
+
+    Parameters
+    ----------
+    augment : "auto", None or callable
+        "auto" is :class:`FeatureNoise` for feature vectors, :meth:`ImageAugmentation.color` for images of three
+        channels and :meth:`ImageAugmentation.strong` for all others; None leaves samples as they are; a callable is called
+        as ``augment(batch, generator)``, or as ``augment(batch)`` if it takes a single argument.
+    sample_shape : tuple of int
+        (c, h, w) of images, (n_features,) of feature vectors.
+
+    Returns
+    -------
+    augmentation : callable
+
+    Raises
+    ------
+    TypeError
+        If ``augment`` is none of these.
+
+    Examples
+    --------
+    >>> from deepcluster_sk.augment import resolve_augmentation
+    >>> resolve_augmentation("auto", sample_shape=(1, 28, 28))  # doctest: +ELLIPSIS
+    ImageAugmentation(rotation=15.0, shift=0.12, zoom=0.15, shear=0.25, ..., horizontal_flip=False)
+    """
+    if augment is None:
+        return _identity
+    if isinstance(augment, str) and augment == "auto":
+        if len(sample_shape) == 1:
+            return FeatureNoise()
+        return ImageAugmentation.color() if sample_shape[0] == 3 else ImageAugmentation.strong()
+    if not callable(augment):
+        raise TypeError(f"augment={augment!r} must be 'auto', None, or a callable of (batch, generator).")
+    return augment if _takes_generator(augment) else lambda batch, generator: augment(batch)
+
+
+def _takes_generator(function: Callable[..., Tensor]) -> bool:
+    try:
+        inspect.signature(function).bind("batch", "generator")
+    except TypeError:
+        return False
+    return True

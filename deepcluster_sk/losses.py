@@ -1,0 +1,308 @@
+"""The losses of the three papers: one pure function an equation.
+
+Every function takes tensors, returns a scalar tensor, and knows nothing of networks, weights or schedules. A loss over
+no selected pair or sample is zero with a zero gradient, so a step in which nothing is confident yet changes nothing.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = [
+    "cluster_centering_loss",
+    "cluster_reconstruction_loss",
+    "contrastive_loss",
+    "linear_pair_loss",
+    "mutual_information_loss",
+    "pair_cross_entropy",
+    "pair_squared_error",
+    "pseudo_label_loss",
+    "reconstruction_loss",
+]
+
+
+def _selected_mean(values: Tensor, selected: Tensor) -> Tensor:
+    """Mean of ``values`` where ``selected``; 0 (with a gradient of 0) where nothing is."""
+    return (values * selected).sum() / selected.sum().clamp(min=1)
+
+
+def pair_cross_entropy(similarity: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    r"""Mean binary cross-entropy over the selected pairs.
+
+    .. math:: -\frac{1}{|P| + |N|} \Big(\sum_{(i,j) \in P} \log s_{ij} + \sum_{(i,j) \in N} \log (1 - s_{ij})\Big)
+
+    Parameters
+    ----------
+    similarity : Tensor of shape (n, n), float, in [0, 1]
+        Similarities of the samples; values that rounding put outside [0, 1] are clamped.
+    positive, negative : Tensor of shape (n, n), bool
+        The pairs said to share a cluster, and those said not to. The rest is left out.
+
+    Returns
+    -------
+    loss : Tensor of shape (), in [0, 100]
+        Logarithms are cut at -100, so one wrong pair cannot make the mean infinite.
+
+    References
+    ----------
+    Chang et al., "Deep Adaptive Image Clustering", ICCV 2017, Eqs. (2), (8) and (10); Wu et al., "Deep Comprehensive
+    Correlation Mining for Image Clustering", ICCV 2019, Eq. (3) and its footnote.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.losses import pair_cross_entropy
+    >>> similarity = torch.tensor([[1.0, 0.5], [0.5, 1.0]])
+    >>> same = torch.eye(2, dtype=torch.bool)
+    >>> round(pair_cross_entropy(similarity, same, ~same).item(), 4)
+    0.3466
+    """
+    # float32 rounding puts s_ii above 1, where binary_cross_entropy raises.
+    loss = F.binary_cross_entropy(similarity.clamp(0, 1), positive.to(similarity.dtype), reduction="none")
+    return _selected_mean(loss, positive | negative)
+
+
+def pair_squared_error(similarity: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    """Mean squared error (s - r)² over the selected pairs, the bounded alternative to :func:`pair_cross_entropy`.
+
+    Parameters
+    ----------
+    similarity : Tensor of shape (n, n), float, in [0, 1]
+        Similarities of the samples.
+    positive, negative : Tensor of shape (n, n), bool
+        The pairs said to share a cluster (target 1), and those said not to (target 0).
+
+    Returns
+    -------
+    loss : Tensor of shape (), in [0, 1]
+
+    Notes
+    -----
+    Not in the DAC paper; its authors report MNIST results with this loss.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.losses import pair_squared_error
+    >>> similarity = torch.tensor([[1.0, 0.5], [0.5, 1.0]])
+    >>> same = torch.eye(2, dtype=torch.bool)
+    >>> pair_squared_error(similarity, same, ~same).item()
+    0.125
+    """
+    return _selected_mean((similarity - positive.to(similarity.dtype)).square(), positive | negative)
+
+
+def linear_pair_loss(similarity: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    """Mean of 1 - s over the adjacent pairs and of s over the dissimilar ones, taken together.
+
+    Parameters
+    ----------
+    similarity : Tensor of shape (n, n), float, in [0, 1]
+        Inner products q_i · q_j of the predicted probabilities.
+    positive, negative : Tensor of shape (n, n), bool
+        Adjacent and dissimilar pairs; pairs between are left out.
+
+    Returns
+    -------
+    loss : Tensor of shape (), in [0, 1]
+
+    References
+    ----------
+    Sadeghi and Armanfard, "Deep Clustering with Self-Supervision using Pairwise Similarities", 2024, Eqs. (4) and (5),
+    which differ only in what the masks are made from.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.losses import linear_pair_loss
+    >>> similarity = torch.tensor([[0.75, 0.25], [0.25, 0.75]])
+    >>> same = torch.eye(2, dtype=torch.bool)
+    >>> linear_pair_loss(similarity, same, ~same).item()
+    0.25
+    """
+    return _selected_mean(torch.where(positive, 1 - similarity, similarity), positive | negative)
+
+
+def pseudo_label_loss(logits: Tensor, labels: Tensor, confident: Tensor) -> Tensor:
+    """Mean cross-entropy against the pseudo-labels of the confident samples.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (n, n_clusters), float
+        Scores before the softmax.
+    labels : Tensor of shape (n,), int64, in [0, n_clusters)
+        Pseudo-labels.
+    confident : Tensor of shape (n,), bool
+        The samples whose pseudo-label is used.
+
+    Returns
+    -------
+    loss : Tensor of shape (), >= 0
+
+    References
+    ----------
+    Wu et al., "Deep Comprehensive Correlation Mining for Image Clustering", ICCV 2019, Eqs. (9) and (12).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.losses import pseudo_label_loss
+    >>> loss = pseudo_label_loss(torch.zeros(2, 4), torch.tensor([0, 3]), torch.tensor([True, False]))
+    >>> round(loss.item(), 4)  # log 4
+    1.3863
+    """
+    return _selected_mean(F.cross_entropy(logits, labels, reduction="none"), confident)
+
+
+def mutual_information_loss(joint_scores: Tensor, marginal_scores: Tensor) -> Tensor:
+    """Negative Jensen-Shannon estimate of the mutual information between deep and shallow features.
+
+    E_J[softplus(-T)] + E_M[softplus(T)] for discriminator scores T of pairs from the joint distribution J (same image,
+    or a positive pair of the pseudo-graph) and from the product of marginals M (a negative pair).
+
+    Parameters
+    ----------
+    joint_scores : Tensor of shape (n_joint, n_positions), float
+        Scores of (deep, shallow) pairs that belong together.
+    marginal_scores : Tensor of shape (n_marginal, n_positions), float
+        Scores of pairs that do not. Either may be empty; its expectation is then left out.
+
+    Returns
+    -------
+    loss : Tensor of shape (), >= 0
+
+    References
+    ----------
+    Wu et al., "Deep Comprehensive Correlation Mining for Image Clustering", ICCV 2019, Eqs. (13) and (14).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.losses import mutual_information_loss
+    >>> round(mutual_information_loss(torch.zeros(3, 2), torch.zeros(1, 2)).item(), 4)  # 2 log 2
+    1.3863
+    """
+    expectations = F.softplus(-joint_scores), F.softplus(marginal_scores)
+    return sum((e.sum() / max(e.numel(), 1) for e in expectations), joint_scores.new_zeros(()))
+
+
+def reconstruction_loss(images: Tensor, reconstruction: Tensor) -> Tensor:
+    """Squared error of each sample's reconstruction, summed over its pixels and averaged over the batch.
+
+    Parameters
+    ----------
+    images, reconstruction : Tensor of shape (n, ...), float
+        The originals and what the decoder made of them.
+
+    Returns
+    -------
+    loss : Tensor of shape (), >= 0
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.losses import reconstruction_loss
+    >>> reconstruction_loss(torch.zeros(2, 1, 2, 2), torch.ones(2, 1, 2, 2)).item()
+    4.0
+    """
+    return _squared_errors(images, reconstruction).mean()
+
+
+def _squared_errors(first: Tensor, second: Tensor) -> Tensor:
+    """‖first_i - second_i‖² of every row, shape (n,)."""
+    return (first - second).flatten(1).square().sum(1)
+
+
+def cluster_reconstruction_loss(images: Tensor, reconstruction: Tensor, weights: Tensor) -> Tensor:
+    r"""Reconstruction error of one cluster, :math:`\sum_i p_{ik}^m \|x_i - \hat x_i\|^2`.
+
+    Parameters
+    ----------
+    images, reconstruction : Tensor of shape (n, ...), float
+        The originals and what the decoder made of them.
+    weights : Tensor of shape (n,), float, in [0, 1]
+        Memberships of the samples in cluster k, raised to the fuzzifier: p_ik^m.
+
+    Returns
+    -------
+    loss : Tensor of shape (), >= 0
+        Summed over samples and pixels, as the paper's learning rate assumes.
+
+    References
+    ----------
+    Sadeghi and Armanfard, "Deep Clustering with Self-Supervision using Pairwise Similarities", 2024, Eq. (1b).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.losses import cluster_reconstruction_loss
+    >>> cluster_reconstruction_loss(torch.zeros(2, 4), torch.ones(2, 4), torch.tensor([1.0, 0.5])).item()
+    6.0
+    """
+    return (weights * _squared_errors(images, reconstruction)).sum()
+
+
+def cluster_centering_loss(latent: Tensor, center: Tensor, weights: Tensor) -> Tensor:
+    r"""Spread of one cluster around its centre, :math:`\sum_i p_{ik}^m \|u_i - \mu_k\|^2`.
+
+    Parameters
+    ----------
+    latent : Tensor of shape (n, d), float
+        Latent vectors u.
+    center : Tensor of shape (d,), float
+        Centre of cluster k.
+    weights : Tensor of shape (n,), float, in [0, 1]
+        Memberships of the samples in cluster k, raised to the fuzzifier: p_ik^m.
+
+    Returns
+    -------
+    loss : Tensor of shape (), >= 0
+        Summed over samples.
+
+    References
+    ----------
+    Sadeghi and Armanfard, "Deep Clustering with Self-Supervision using Pairwise Similarities", 2024, Eq. (1c).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.losses import cluster_centering_loss
+    >>> cluster_centering_loss(torch.ones(2, 3), torch.zeros(3), torch.tensor([1.0, 0.0])).item()
+    3.0
+    """
+    return (weights * _squared_errors(latent, center.expand_as(latent))).sum()
+
+
+def contrastive_loss(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+    """Normalised temperature-scaled cross-entropy between two views of every sample.
+
+    The two views of a sample are to be more alike, by cosine, than any two views of different samples.
+
+    Parameters
+    ----------
+    first, second : Tensor of shape (n, d), float
+        Embeddings of the two views; row i of one belongs to row i of the other.
+    temperature : float, > 0
+        Divisor of the cosine similarities.
+
+    Returns
+    -------
+    loss : Tensor of shape (), >= 0
+
+    References
+    ----------
+    Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020, Eq. (1).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.losses import contrastive_loss
+    >>> views = torch.eye(2)
+    >>> round(contrastive_loss(views, views, temperature=1.0).item(), 4)  # log(1 + 2 / e)
+    0.5514
+    """
+    views = F.normalize(torch.cat([first, second]), dim=1)  # (2 n, d)
+    scores = views @ views.T / temperature
+    scores = scores.masked_fill(torch.eye(len(views), dtype=torch.bool, device=views.device), float("-inf"))
+    partner = torch.arange(len(views), device=views.device).roll(len(first))
+    return F.cross_entropy(scores, partner)

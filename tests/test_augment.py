@@ -1,0 +1,231 @@
+"""Augmentations: known transforms of hand-made images, and what every transform owes its caller."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepcluster_sk.augment import FeatureNoise, ImageAugmentation, resolve_augmentation
+
+STILL = ImageAugmentation(rotation=0.0, shift=0.0, zoom=0.0, intensity=0.0, rescale=1.0)
+
+seeds = st.integers(0, 2**31 - 1)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def rand(seed, *shape):
+    return torch.rand(*shape, generator=generator(seed))
+
+
+@pytest.fixture
+def fix_draws(monkeypatch):
+    """Make every draw the given share of its range, in [0, 1]: the known transform of a single open range."""
+
+    def fix(share):
+        monkeypatch.setattr("torch.rand", lambda *size, generator: torch.full(size, share))
+
+    return fix
+
+
+# ---- geometry -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", [4, 5, 8])
+@pytest.mark.parametrize("turns", [-1, 1])
+def test_rotation_by_90_degrees_is_numpys(fix_draws, side, turns):
+    images = rand(1, 3, 2, side, side)
+    fix_draws((turns + 1) / 2)  # the end of the range
+    rotated = replace(STILL, rotation=90.0)(images, generator())
+    np.testing.assert_allclose(rotated, np.rot90(images.numpy(), k=turns, axes=(2, 3)), atol=1e-5)
+
+
+@pytest.mark.parametrize("direction", [-1, 1])
+def test_shift_by_whole_pixels_is_a_roll_that_repeats_the_border(fix_draws, direction):
+    images = rand(2, 2, 1, 8, 12)
+    fix_draws((direction + 1) / 2)
+    shifted = replace(STILL, shift=0.25)(images, generator()).numpy()  # 2 of 8 rows, 3 of 12 columns
+    rows, columns = ((np.arange(n) + direction * n // 4).clip(0, n - 1) for n in (8, 12))
+    np.testing.assert_allclose(shifted, images.numpy()[:, :, rows][:, :, :, columns], atol=1e-5)
+    rolled = np.roll(images.numpy(), (-2 * direction, -3 * direction), axis=(2, 3))
+    inside = (slice(0, 6), slice(0, 9)) if direction == 1 else (slice(2, 8), slice(3, 12))
+    np.testing.assert_allclose(shifted[(..., *inside)], rolled[(..., *inside)], atol=1e-5)
+
+
+def test_flip_mirrors_left_and_right(fix_draws):
+    images = rand(3, 2, 3, 5, 7)
+    fix_draws(0.0)
+    flipped = replace(STILL, horizontal_flip=True)(images, generator())
+    np.testing.assert_allclose(flipped, images.numpy()[..., ::-1], atol=1e-5)
+
+
+def test_flip_spares_the_other_half(fix_draws):
+    images = rand(3, 2, 3, 5, 7)
+    fix_draws(0.5)
+    np.testing.assert_allclose(replace(STILL, horizontal_flip=True)(images, generator()), images, atol=1e-5)
+
+
+def test_zoom_by_two_shows_the_middle_half(fix_draws):
+    ramp = torch.arange(8.0).expand(1, 1, 8, 8).contiguous()
+    fix_draws(1.0)
+    zoomed = replace(STILL, zoom=1.0)(ramp, generator())
+    expected = 3.5 + (torch.arange(8.0) - 3.5) / 2  # the middle stays, steps are halved
+    np.testing.assert_allclose(zoomed[0, 0], expected.expand(8, 8), atol=1e-5)
+
+
+def test_shear_slants_columns_in_proportion_to_their_distance_from_the_middle(fix_draws):
+    ramp = torch.arange(9.0).expand(1, 1, 9, 9).contiguous()
+    fix_draws(1.0)
+    slanted = replace(STILL, shear=0.5)(ramp, generator())[0, 0]
+    np.testing.assert_allclose(slanted[:, 4], 4 + 0.5 * (torch.arange(9.0) - 4), atol=1e-5)
+    np.testing.assert_allclose(slanted[4], ramp[0, 0, 4], atol=1e-5)
+
+
+def test_about_half_of_the_images_are_flipped():
+    images = torch.tensor([0.0, 1.0]).expand(400, 1, 1, 2).contiguous()
+    flipped = replace(STILL, horizontal_flip=True)(images, generator())[:, 0, 0, 0] > 0.5
+    assert 160 < flipped.sum().item() < 240
+
+
+# ---- intensities ----------------------------------------------------------------------------------------------------
+
+
+def test_intensity_moves_all_channels_together_and_channel_shift_each_by_itself():
+    images = torch.full((50, 3, 4, 4), 0.5)
+    together = replace(STILL, intensity=0.2)(images, generator()) - images
+    torch.testing.assert_close(together, together[:, :1, :1, :1].expand_as(together))
+    apart = replace(STILL, channel_shift=0.2)(images, generator()) - images
+    torch.testing.assert_close(apart, apart[:, :, :1, :1].expand_as(apart))
+    assert (apart[:, 0, 0, 0] - apart[:, 1, 0, 0]).abs().min() > 0
+    for moved in (together, apart):
+        assert moved.abs().max() <= 0.2 + 1e-6
+        assert moved.min() < -0.15
+        assert moved.max() > 0.15
+
+
+def test_rescale_is_the_same_for_all():
+    images = rand(4, 3, 1, 4, 4)
+    torch.testing.assert_close(replace(STILL, rescale=0.5)(images, generator()), images / 2, rtol=0, atol=1e-5)
+
+
+# ---- what every transform owes --------------------------------------------------------------------------------------
+
+
+@given(seed=seeds, n=st.integers(1, 3), c=st.integers(1, 4), h=st.integers(1, 9), w=st.integers(1, 9))
+def test_zero_ranges_are_the_identity(seed, n, c, h, w):
+    images = rand(seed, n, c, h, w)
+    torch.testing.assert_close(STILL(images, generator(seed)), images, rtol=0, atol=1e-5)
+
+
+@given(seed=seeds, h=st.integers(2, 9), w=st.integers(2, 9))
+def test_constant_images_stay_constant(seed, h, w):
+    images = torch.full((4, 1, h, w), 0.7)
+    moved = ImageAugmentation(rotation=45, shift=0.3, zoom=0.3, intensity=0, rescale=1)(images, generator(seed))
+    torch.testing.assert_close(moved, images, rtol=0, atol=1e-5)
+
+
+IMAGE_AUGMENTATIONS = [ImageAugmentation(), ImageAugmentation.strong(), ImageAugmentation.color()]
+CASES = [(augmentation, (6, 3, 8, 8)) for augmentation in IMAGE_AUGMENTATIONS]
+CASES += [(FeatureNoise(), (6, 10)), (FeatureNoise(noise=0.5, dropout=0.3), (6, 10))]
+
+
+@pytest.mark.parametrize(("augmentation", "shape"), CASES)
+class TestEveryAugmentation:
+    def test_each_sample_has_its_own_draw(self, augmentation, shape):
+        one = rand(0, 1, *shape[1:])
+        moved = augmentation(one.expand(shape).contiguous(), generator())
+        differences = (moved[:, None] - moved[None]).flatten(2).abs().amax(2)
+        assert (differences[~torch.eye(len(moved), dtype=torch.bool)] > 1e-4).all()
+
+    def test_same_generator_state_same_result(self, augmentation, shape):
+        batch = rand(0, *shape)
+        assert torch.equal(augmentation(batch, generator(3)), augmentation(batch, generator(3)))
+        source = generator(3)
+        assert not torch.equal(augmentation(batch, source), augmentation(batch, source))
+
+    def test_global_generator_and_input_are_left_alone(self, augmentation, shape):
+        batch = rand(0, *shape)
+        before, state = batch.clone(), torch.get_rng_state()
+        augmentation(batch, generator())
+        assert torch.equal(batch, before)
+        assert torch.equal(torch.get_rng_state(), state)
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_shape_and_dtype_are_kept(self, augmentation, shape, dtype):
+        moved = augmentation(rand(0, *shape).to(dtype), generator())
+        assert moved.shape == shape
+        assert moved.dtype == dtype
+        assert moved.isfinite().all()
+
+
+def test_draws_reach_both_ends_of_their_ranges_and_no_further():
+    ramp = torch.arange(33.0).expand(500, 1, 33, 33).contiguous()
+    middle = replace(STILL, shift=0.25)(ramp, generator())[:, 0, 16, 16] - 16  # pixels moved, of 33
+    assert middle.abs().max() <= 0.25 * 33 + 1e-4
+    assert middle.min() < -0.23 * 33
+    assert middle.max() > 0.23 * 33
+
+
+def test_feature_noise_has_the_stated_spread_and_share_of_hidden_features():
+    features = torch.ones(200, 50)
+    noise = FeatureNoise(noise=0.3)(features, generator()) - 1
+    assert noise.std().item() == pytest.approx(0.3, rel=0.03)
+    assert noise.mean().item() == pytest.approx(0.0, abs=0.01)
+    hidden = FeatureNoise(noise=0.0, dropout=0.25)(features, generator())
+    assert set(hidden.unique().tolist()) == {0.0, 1.0}
+    assert (hidden == 0).float().mean().item() == pytest.approx(0.25, abs=0.02)
+
+
+def test_ranges_for_digits_and_colour_are_those_of_dacs_authors():
+    digits = {"rotation": 10.0, "shift": 0.1, "zoom": 0.05, "intensity": 0.05, "channel_shift": 0.0, "rescale": 0.975}
+    color = {"rotation": 20.0, "shift": 0.18, "zoom": 0.15, "intensity": 0.0, "channel_shift": 0.1, "rescale": 0.95}
+    assert ImageAugmentation() == ImageAugmentation(**digits, shear=0.0, horizontal_flip=False)
+    assert ImageAugmentation.color() == ImageAugmentation(**color, shear=0.0, horizontal_flip=True)
+
+
+# ---- the estimators' parameter --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sample_shape", "expected"),
+    [
+        ((10,), FeatureNoise()),
+        ((1, 8, 8), ImageAugmentation.strong()),
+        ((4, 8, 8), ImageAugmentation.strong()),
+        ((3, 8, 8), ImageAugmentation.color()),
+    ],
+)
+def test_auto_follows_the_samples(sample_shape, expected):
+    assert resolve_augmentation("auto", sample_shape) == expected
+
+
+def test_none_is_the_identity():
+    batch = rand(0, 2, 3)
+    assert resolve_augmentation(None, (3,))(batch, generator()) is batch
+
+
+def test_callable_of_two_arguments_gets_the_generator():
+    def jitter(batch, generator):
+        return batch + torch.rand(batch.shape, generator=generator)
+
+    batch = rand(0, 2, 3)
+    resolved = resolve_augmentation(jitter, (3,))
+    assert resolved is jitter
+    torch.testing.assert_close(resolved(batch, generator(5)), batch + rand(5, 2, 3))
+
+
+def test_callable_of_one_argument_gets_the_batch_alone():
+    batch = rand(0, 2, 3)
+    doubled = resolve_augmentation(lambda batch: batch * 2, (3,))
+    assert torch.equal(doubled(batch, generator()), batch * 2)
+
+
+@pytest.mark.parametrize("bad", ["flip", "", 3, 0.5, True, [1], {"rotation": 3}])
+def test_anything_else_raises(bad):
+    with pytest.raises(TypeError, match=r"augment=.* must be 'auto', None, or a callable"):
+        resolve_augmentation(bad, (1, 8, 8))

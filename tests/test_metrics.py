@@ -1,0 +1,284 @@
+"""Label metrics against brute force, and the scorers inside scikit-learn's searches."""
+
+import numpy as np
+import pytest
+import reference
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse
+from sklearn.cluster import KMeans
+from sklearn.datasets import make_blobs
+from sklearn.metrics import silhouette_score
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import GridSearchCV
+
+from deepcluster_sk.metrics import (
+    align_labels,
+    bcubed_graph_precision_recall,
+    bcubed_precision_recall,
+    clustering_accuracy_score,
+    clustering_accuracy_scorer,
+    confidence_scorer,
+    silhouette_scorer,
+)
+
+LABEL_METRICS = [clustering_accuracy_score, align_labels, bcubed_precision_recall]
+
+seeds = st.integers(0, 2**31 - 1)
+
+
+def random_labels(seed, n, n_classes, n_clusters):
+    rng = np.random.default_rng(seed)
+    return rng.integers(n_classes, size=n), rng.integers(n_clusters, size=n)
+
+
+@st.composite
+def label_pairs(draw, max_size=10):
+    n = draw(st.integers(1, max_size))
+    labels = st.lists(st.integers(-2, 2), min_size=n, max_size=n)
+    return draw(labels), draw(labels)
+
+
+def partition(labels):
+    labels = np.asarray(labels)
+    return labels[:, None] == labels[None, :]
+
+
+# ---- accuracy -------------------------------------------------------------------------------------------------------
+
+
+@given(seed=seeds, n=st.integers(1, 12), n_classes=st.integers(1, 4), n_clusters=st.integers(1, 4))
+def test_accuracy_matches_all_permutations(seed, n, n_classes, n_clusters):
+    true, pred = random_labels(seed, n, n_classes, n_clusters)
+    assert clustering_accuracy_score(true, pred) == reference.clustering_accuracy(true.tolist(), pred.tolist())
+
+
+@pytest.mark.parametrize(
+    ("true", "pred", "expected"),
+    [
+        ([0, 0, 1, 1], [1, 1, 0, 0], 1.0),
+        ([0, 0, 1, 1], [0, 1, 2, 3], 0.5),
+        ([0, 1, 2, 3], [5, 5, 5, 5], 0.25),
+        (["cat", "cat", "dog"], [-1, -1, 3], 1.0),
+        ([0.5, 0.5, 1.5], ["x", "y", "y"], 2 / 3),
+        ([True, False], [False, True], 1.0),
+        ([7], [-7], 1.0),
+        (np.array(["a", "b"], dtype=object), np.array([1, 2], dtype=np.uint8), 1.0),
+    ],
+)
+def test_accuracy_by_hand(true, pred, expected):
+    assert clustering_accuracy_score(true, pred) == expected
+
+
+@given(labels=label_pairs())
+def test_accuracy_is_symmetric_and_blind_to_names_and_order(labels):
+    true, pred = (np.array(column) for column in labels)
+    accuracy = clustering_accuracy_score(true, pred)
+    assert 0 < accuracy <= 1
+    assert accuracy == clustering_accuracy_score(pred, true)
+    assert accuracy == clustering_accuracy_score(true, [f"cluster {-3 * label}" for label in pred])
+    assert accuracy == clustering_accuracy_score(true[::-1], pred[::-1])
+    assert clustering_accuracy_score(true, true) == 1.0
+
+
+def test_accuracy_is_a_python_float():
+    assert type(clustering_accuracy_score([0, 1], [0, 1])) is float
+
+
+# ---- alignment ------------------------------------------------------------------------------------------------------
+
+
+@given(labels=label_pairs())
+def test_aligned_labels_are_the_same_partition_and_hit_as_often_as_the_accuracy_says(labels):
+    true, pred = (np.array(column) for column in labels)
+    aligned = align_labels(true, pred)
+    np.testing.assert_array_equal(partition(aligned), partition(pred))
+    assert np.mean(aligned == true) == pytest.approx(clustering_accuracy_score(true, pred), abs=1e-15)
+    surplus = max(0, len(set(labels[1])) - len(set(labels[0])))
+    assert sorted(set(aligned.tolist()) - set(labels[0])) == [max(labels[0]) + 1 + i for i in range(surplus)]
+    assert aligned.dtype.kind == "i"
+
+
+def test_aligned_labels_with_fewer_clusters_than_classes():
+    assert align_labels([4, 4, 6, 6, 9], ["b", "b", "a", "a", "a"]).tolist() == [4, 4, 6, 6, 6]
+
+
+def test_a_cluster_that_shares_nothing_still_gets_a_class_name():
+    assert align_labels([0, 0, 1], [3, 4, 3]).tolist() in ([0, 1, 0], [1, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("true", "expected"),
+    [
+        (["b", "b", "b", "a"], ["b", "unmatched 0", "unmatched 1", "a"]),
+        (["unmatched 0", "unmatched 0", "unmatched 0", "a"], ["unmatched 0", "unmatched 1", "unmatched 2", "a"]),
+        ([1.5, 1.5, 1.5, -1.0], [1.5, 2.0, 3.0, -1.0]),
+        ([True, True, True, False], [1, 2, 3, 0]),
+        (np.array([255, 255, 255, 0], dtype=np.uint8), [255, 256, 257, 0]),
+        (np.array([-3, -3, -3, -5], dtype=np.int8), [-3, -2, -1, -5]),
+        (np.array(["b", "b", "b", "a"], dtype=object), ["b", "unmatched 0", "unmatched 1", "a"]),
+    ],
+)
+def test_surplus_clusters_get_names_that_no_class_has(true, expected):
+    assert align_labels(true, [0, 1, 2, 3]).tolist() == expected
+
+
+@pytest.mark.parametrize("true", [np.array([0, 1], dtype=np.int32), np.array(["x", "yy"]), np.array([False, True])])
+def test_dtype_of_the_classes_is_kept_without_surplus(true):
+    aligned = align_labels(true, [8, 9])
+    assert aligned.dtype == true.dtype
+    np.testing.assert_array_equal(aligned, true)
+
+
+# ---- BCubed ---------------------------------------------------------------------------------------------------------
+
+
+@given(labels=label_pairs())
+def test_bcubed_matches_pair_loop(labels):
+    true, pred = labels
+    expected = reference.bcubed(true, lambda i, j: pred[i] == pred[j])
+    np.testing.assert_allclose(bcubed_precision_recall(true, pred), expected, rtol=1e-13)
+
+
+@given(seed=seeds, n=st.integers(1, 9), density=st.floats(0, 1))
+def test_graph_bcubed_matches_pair_loop(seed, n, density):
+    rng = np.random.default_rng(seed)
+    true, graph = rng.integers(3, size=n), rng.random((n, n)) < density
+    expected = reference.bcubed(true.tolist(), lambda i, j: graph[i, j])
+    np.testing.assert_allclose(bcubed_graph_precision_recall(true, graph), expected, rtol=1e-13)
+    assert bcubed_graph_precision_recall(true, sparse.csr_array(graph)) == bcubed_graph_precision_recall(true, graph)
+    assert bcubed_precision_recall(true, graph) == bcubed_graph_precision_recall(true, graph)
+
+
+@given(labels=label_pairs())
+def test_bcubed_of_a_partition_is_that_of_its_graph(labels):
+    true, pred = labels
+    np.testing.assert_allclose(
+        bcubed_precision_recall(true, pred), bcubed_graph_precision_recall(true, partition(pred)), rtol=1e-13
+    )
+
+
+@given(labels=label_pairs())
+def test_bcubed_swaps_with_its_arguments(labels):
+    true, pred = labels
+    swapped = bcubed_precision_recall(pred, true)[::-1]
+    np.testing.assert_allclose(bcubed_precision_recall(true, pred), swapped, rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("pred", "expected"), [([0, 0, 1, 1], (1.0, 1.0)), ([5, 5, 5, 5], (0.5, 1.0)), ([0, 1, 2, 3], (1.0, 0.5))]
+)
+def test_bcubed_by_hand(pred, expected):
+    assert bcubed_precision_recall(["x", "x", "y", "y"], pred) == expected
+
+
+def test_graph_diagonal_does_not_matter():
+    graph = np.array([[False, True, False], [True, False, True], [False, True, False]])
+    assert bcubed_graph_precision_recall([0, 0, 1], graph) == bcubed_graph_precision_recall([0, 0, 1], graph | np.eye(3, dtype=bool))
+
+
+# ---- validation -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("metric", LABEL_METRICS)
+@pytest.mark.parametrize(
+    ("true", "pred", "message"),
+    [
+        ([], [], r"labels_true must not be empty"),
+        ([0], [], r"labels_pred must not be empty"),
+        ([0, 1], [0], r"labels_true has 2 samples, but labels_pred has 1"),
+        ([[0, 1]], [0, 1], r"labels_true must be one-dimensional, got shape \(1, 2\)"),
+        (3, [0], r"labels_true must be one-dimensional"),
+        ([0], [[[0]]], r"labels_pred must be one-dimensional"),
+        ([0.0, np.nan], [0, 1], r"labels_true must not contain NaN"),
+        ([0, 1], [0.0, np.inf], r"labels_pred must not contain NaN or infinity"),
+        ([0, 1], np.array([0, "a"], dtype=object), r"labels_pred must hold labels of one kind"),
+        (np.array([None, 1], dtype=object), [0, 1], r"labels_true must hold labels of one kind"),
+    ],
+)
+def test_bad_labels_raise_and_name_the_parameter(metric, true, pred, message):
+    with pytest.raises(ValueError, match=message):
+        metric(true, pred)
+
+
+@pytest.mark.parametrize("metric", [clustering_accuracy_score, align_labels])
+def test_probabilities_in_place_of_labels_raise(metric):
+    with pytest.raises(ValueError, match=r"labels_pred must be one-dimensional, got shape \(2, 2\)"):
+        metric([0, 1], [[0.2, 0.8], [0.7, 0.3]])
+
+
+@pytest.mark.parametrize(
+    ("true", "graph", "message"),
+    [
+        ([0, 1], np.ones((2, 3), dtype=bool), r"graph must be of shape \(n, n\) = \(2, 2\)"),
+        ([0, 1], np.ones(2, dtype=bool), r"graph must be of shape"),
+        ([0, 1], np.full((2, 2), 0.9), r"graph must be boolean, got dtype float64"),
+        ([0, 1], sparse.eye_array(2), r"graph must be boolean"),
+        ([], np.ones((0, 0), dtype=bool), r"labels_true must not be empty"),
+    ],
+)
+def test_bad_graphs_raise(true, graph, message):
+    with pytest.raises(ValueError, match=message):
+        bcubed_graph_precision_recall(true, graph)
+
+
+def test_inputs_are_left_alone():
+    true, pred, graph = np.array([0, 0, 1]), np.array([1, 2, 2]), np.zeros((3, 3), dtype=bool)
+    copies = [array.copy() for array in (true, pred, graph)]
+    for metric in LABEL_METRICS:
+        metric(true, pred)
+    bcubed_graph_precision_recall(true, graph)
+    for array, copy in zip((true, pred, graph), copies, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+# ---- scorers --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    return make_blobs(60, centers=[[0, 0], [10, 0], [0, 10]], cluster_std=0.5, random_state=0)
+
+
+def test_scorers_compute_what_they_say(blobs):
+    X, y = blobs
+    kmeans = KMeans(3, n_init=1, random_state=0).fit(X)
+    mixture = GaussianMixture(3, random_state=0).fit(X)
+    assert clustering_accuracy_scorer(kmeans, X, y) == clustering_accuracy_score(y, kmeans.predict(X))
+    assert silhouette_scorer(kmeans, X) == silhouette_score(kmeans.transform(X), kmeans.predict(X))
+    assert confidence_scorer(mixture, X) == np.mean([row.max() for row in mixture.predict_proba(X)])
+
+
+def test_label_free_scorers_ignore_true_labels(blobs):
+    X, y = blobs
+    kmeans, mixture = KMeans(3, n_init=1, random_state=0).fit(X), GaussianMixture(3, random_state=0).fit(X)
+    assert silhouette_scorer(kmeans, X, y[::-1]) == silhouette_scorer(kmeans, X)
+    assert confidence_scorer(mixture, X, y[::-1]) == confidence_scorer(mixture, X)
+
+
+def test_accuracy_scorer_needs_true_labels(blobs):
+    with pytest.raises(TypeError, match="y_true"):
+        clustering_accuracy_scorer(KMeans(3, n_init=1, random_state=0).fit(blobs[0]), blobs[0])
+
+
+@pytest.mark.parametrize("scorer", [clustering_accuracy_scorer, silhouette_scorer])
+def test_grid_search_finds_the_planted_number_of_clusters(scorer, blobs):
+    X, y = blobs
+    search = GridSearchCV(
+        KMeans(n_init=3, random_state=0), {"n_clusters": [2, 3, 6]}, scoring=scorer, cv=2, error_score="raise"
+    )
+    assert search.fit(X, y).best_params_ == {"n_clusters": 3}
+
+
+def test_grid_search_with_a_label_free_scorer_needs_no_labels(blobs):
+    search = GridSearchCV(
+        GaussianMixture(random_state=0), {"n_components": [1, 3]}, scoring=confidence_scorer, cv=2, error_score="raise"
+    )
+    search.fit(blobs[0])
+    assert search.cv_results_["mean_test_score"][0] == 1.0
+
+
+@pytest.mark.parametrize("n_clusters", [1, 4])
+def test_silhouette_is_minus_one_where_it_is_not_defined(n_clusters):
+    X = np.array([[0.0], [1.0], [3.0], [7.0]])
+    assert silhouette_scorer(KMeans(n_clusters, n_init=1, random_state=0).fit(X), X) == -1.0
