@@ -114,20 +114,21 @@ class ImageAugmentation:
         n, channels = images.shape[:2]
         draw = torch.rand(n, 7 + channels, generator=generator)
         centered = (draw * 2 - 1).to(images.device)  # (n, 7 + c), in [-1, 1]
-        theta = self._affine_matrices(centered[:, :5], flipped=centered[:, 5] < 0)
-        grid = F.affine_grid(theta, list(images.shape), align_corners=False).to(images.dtype)
-        moved = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+        theta = self._affine_matrices(centered[:, :5], centered[:, 5] < 0, aspect=images.shape[2] / images.shape[3])
+        grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+        # In float32: a grid in bfloat16 is off by most of a pixel.
+        moved = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
         offset = self.intensity * centered[:, 6:7] + self.channel_shift * centered[:, 7:]  # (n, c)
-        return moved * self.rescale + offset[:, :, None, None].to(images.dtype)
+        return (moved * self.rescale + offset[:, :, None, None]).to(images.dtype)
 
-    def _affine_matrices(self, centered: Tensor, flipped: Tensor) -> Tensor:
-        """Matrices (n, 2, 3) from output to input coordinates, both in [-1, 1]."""
+    def _affine_matrices(self, centered: Tensor, flipped: Tensor, aspect: float) -> Tensor:
+        """Matrices (n, 2, 3) from output to input coordinates, both in [-1, 1] along sides of ratio h / w."""
         angle = centered[:, 0] * math.radians(self.rotation)
         size = 1 + centered[:, 1] * self.zoom
         cos, sin = angle.cos() / size, angle.sin() / size
         mirror = torch.where(flipped & self.horizontal_flip, -1.0, 1.0)
-        x = torch.stack([cos * mirror, -sin + self.shear * centered[:, 4], 2 * self.shift * centered[:, 2]], dim=1)
-        y = torch.stack([sin * mirror, cos, 2 * self.shift * centered[:, 3]], dim=1)
+        x = torch.stack([cos * mirror, aspect * (self.shear * centered[:, 4] - sin), 2 * self.shift * centered[:, 2]], dim=1)
+        y = torch.stack([sin * mirror / aspect, cos, 2 * self.shift * centered[:, 3]], dim=1)
         return torch.stack([x, y], dim=1)
 
 
@@ -188,7 +189,8 @@ def resolve_augmentation(augment: object, sample_shape: tuple[int, ...]) -> Augm
     augment : "auto", None or callable
         "auto" is :class:`FeatureNoise` for feature vectors, :meth:`ImageAugmentation.color` for images of three
         channels and :meth:`ImageAugmentation.strong` for all others; None leaves samples as they are; a callable is called
-        as ``augment(batch, generator)``, or as ``augment(batch)`` if it takes a single argument.
+        as ``augment(batch, generator)`` if it needs two arguments or has one called ``generator``, else as
+        ``augment(batch)``, like torchvision's transforms (which draw once a batch).
     sample_shape : tuple of int
         (c, h, w) of images, (n_features,) of feature vectors.
 
@@ -219,8 +221,10 @@ def resolve_augmentation(augment: object, sample_shape: tuple[int, ...]) -> Augm
 
 
 def _takes_generator(function: Callable[..., Tensor]) -> bool:
+    """Whether a callable wants a second argument; a module's own ``forward`` is asked, not ``__call__(*args)``."""
     try:
-        inspect.signature(function).bind("batch", "generator")
-    except TypeError:
+        parameters = inspect.signature(getattr(function, "forward", function)).parameters.values()
+    except ValueError:  # built-in functions may have no signature
         return False
-    return True
+    needed = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty]
+    return len(needed) >= 2 or any(p.name == "generator" for p in parameters)

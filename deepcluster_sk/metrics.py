@@ -12,7 +12,7 @@ Examples
 1.0
 """
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -128,7 +128,7 @@ def _free_names(classes: NDArray[Any], n_names: int) -> NDArray[Any]:
     return candidates[~np.isin(candidates, classes)][:n_names]
 
 
-def bcubed_precision_recall(labels_true: ArrayLike, labels_pred: ArrayLike) -> tuple[float, float]:
+def bcubed_precision_recall(labels_true: ArrayLike, labels_pred: ArrayLike | sparse.sparray) -> tuple[float, float]:
     """BCubed precision and recall of a partition: how pure clusters are, and how whole classes are.
 
     The precision of a sample is the share of its cluster that is of its class, its recall the share of its class that
@@ -177,7 +177,7 @@ def bcubed_precision_recall(labels_true: ArrayLike, labels_pred: ArrayLike) -> t
     return float(precision), float(recall)
 
 
-def bcubed_graph_precision_recall(labels_true: ArrayLike, graph: ArrayLike) -> tuple[float, float]:
+def bcubed_graph_precision_recall(labels_true: ArrayLike, graph: ArrayLike | sparse.sparray) -> tuple[float, float]:
     """BCubed precision and recall of a graph, which need not be transitive: each sample's neighbours are its cluster.
 
     The precision of a sample is the share of its neighbours that are of its class, its recall the share of its class
@@ -218,7 +218,7 @@ def bcubed_graph_precision_recall(labels_true: ArrayLike, graph: ArrayLike) -> t
     """
     codes = np.unique(_checked_labels(labels_true, "labels_true"), return_inverse=True)[1]
     n = len(codes)
-    anchor, neighbour = _checked_graph(graph, n).nonzero()
+    anchor, neighbour = _edges(graph, n)
     other = anchor != neighbour
     anchor, neighbour = anchor[other], neighbour[other]
     same = codes[anchor] == codes[neighbour]
@@ -228,7 +228,17 @@ def bcubed_graph_precision_recall(labels_true: ArrayLike, graph: ArrayLike) -> t
     return float((n_same / n_neighbours).mean()), float((n_same / class_size).mean())
 
 
-def silhouette_scorer(estimator: Any, X: Any, y: object = None) -> float:
+class _Embeds(Protocol):
+    def predict(self, X: object) -> ArrayLike: ...
+
+    def transform(self, X: object) -> ArrayLike: ...
+
+
+class _GivesProba(Protocol):
+    def predict_proba(self, X: object) -> ArrayLike: ...
+
+
+def silhouette_scorer(estimator: _Embeds, X: object, y: object = None) -> float:
     """Silhouette of the embedding under the predicted clusters; no true labels used.
 
     Parameters
@@ -265,7 +275,7 @@ def silhouette_scorer(estimator: Any, X: Any, y: object = None) -> float:
     return float(silhouette_score(estimator.transform(X), labels))
 
 
-def confidence_scorer(estimator: Any, X: Any, y: object = None) -> float:
+def confidence_scorer(estimator: _GivesProba, X: object, y: object = None) -> float:
     """Mean of the largest predicted probability; no true labels used.
 
     Parameters
@@ -320,10 +330,11 @@ def _checked_pair(labels_true: ArrayLike, labels_pred: ArrayLike) -> tuple[NDArr
     return true, pred
 
 
-def _checked_graph(graph: Any, n: int) -> Any:
-    array = graph if sparse.issparse(graph) else np.asarray(graph)
+def _edges(graph: ArrayLike | sparse.sparray, n: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns of the true entries."""
+    array: Any = graph if sparse.issparse(graph) else np.asarray(graph)
     if array.shape != (n, n):
-        raise ValueError(f"graph must be of shape (n, n) = {(n, n)}, as labels_true has {n} samples; got {array.shape}.")
+        raise ValueError(f"graph must be of shape {(n, n)}, as labels_true has {n} samples; got {array.shape}.")
     if array.dtype != np.bool_:
         raise ValueError(f"graph must be boolean, got dtype {array.dtype}.")
-    return array
+    return array.nonzero()

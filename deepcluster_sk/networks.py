@@ -200,15 +200,25 @@ class _Backbone(NamedTuple):
     classifier: nn.Module | None = None
 
 
-def _output_shape(module: nn.Module, sample_shape: Shape) -> Shape:
-    """Shape of one sample's output; running statistics and mode stay as they are."""
-    training = module.training
+def _output_of(function: Callable[[Tensor], Tensor], module: nn.Module, sample_shape: Shape) -> Tensor:
+    """What ``function``, which runs ``module``, makes of two samples; running statistics and modes stay as they are."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
     try:
         with torch.no_grad():
-            output = module.eval()(torch.zeros(2, *sample_shape))
+            return function(torch.zeros(2, *sample_shape))
     finally:
-        module.train(training)
-    return tuple(output.shape[1:])
+        for part, training in modes:
+            part.training = training
+
+
+def _output_shape(module: nn.Module, sample_shape: Shape) -> Shape:
+    """Shape of one sample's output."""
+    return tuple(_output_of(module, module, sample_shape).shape[1:])
+
+
+# What a module raises when it is given a batch it was not made for.
+_MODULE_ERRORS = (RuntimeError, ValueError, TypeError, AttributeError, IndexError)
 
 
 # ---- cluster networks -----------------------------------------------------------------------------------------------
@@ -359,9 +369,22 @@ def build_cluster_network(
     if embedder is None or classifier is None:
         n_features = _feature_width(parts.module, sample_shape)
         embedder, classifier = _head(n_features, n_clusters, embedding_dim)
-    return ClusterNetwork(
+    built = ClusterNetwork(
         parts.module, embedder, classifier, n_channels=sample_shape[0], shallow_layer=parts.shallow_layer
     )
+    if isinstance(network, nn.Module):
+        _check_shallow_layer(built, sample_shape)
+    return built
+
+
+def _check_shallow_layer(network: ClusterNetwork, sample_shape: Shape) -> None:
+    needed = "must name a submodule that gives one tensor (n, c, ...) a batch"
+    try:
+        shallow = _output_of(lambda batch: network.stages(batch).shallow, network, sample_shape)
+    except (*_MODULE_ERRORS, KeyError) as error:
+        raise ValueError(f"shallow_layer={network.shallow_layer!r} {needed}; it gave none.") from error
+    if not isinstance(shallow, Tensor) or shallow.ndim < 2:
+        raise ValueError(f"shallow_layer={network.shallow_layer!r} {needed}.")
 
 
 class _Pool(nn.Module):
@@ -381,7 +404,7 @@ def _head(n_features: int, n_clusters: int, embedding_dim: int | None) -> tuple[
 def _feature_width(module: nn.Module, sample_shape: Shape) -> int:
     try:
         shape = _output_shape(module, sample_shape)
-    except (RuntimeError, AttributeError, IndexError) as error:
+    except _MODULE_ERRORS as error:
         raise ValueError(
             f"network={type(module).__name__} must map a batch of shape (n, {', '.join(map(str, sample_shape))}) "
             f"to features of shape (n, d) or (n, d, h, w); it raised: {error}"
@@ -585,8 +608,8 @@ def _conv_autoencoder(sample_shape: Shape, latent_dim: int) -> Autoencoder:
     for n_in, n_out, size in zip(widths[:-1], widths[1:], sizes[:-1], strict=True):
         encoder += [nn.Conv2d(n_in, n_out, 3, stride=2, padding=1), nn.BatchNorm2d(n_out), nn.ReLU(), _Bottleneck(n_out)]
         up = [_Bottleneck(n_out), nn.Upsample(size=size, mode="nearest"), nn.Conv2d(n_out, n_in, 3, padding=1)]
-        behind = [] if n_in == channels else [nn.BatchNorm2d(n_in), nn.ReLU()]
-        decoder = up + behind + decoder
+        outermost = not decoder
+        decoder = up + ([] if outermost else [nn.BatchNorm2d(n_in), nn.ReLU()]) + decoder
     innermost = (widths[-1], *sizes[-1])
     n_inner = int(torch.Size(innermost).numel())
     return Autoencoder(
@@ -660,12 +683,14 @@ def _users_autoencoder(network: nn.Module, sample_shape: Shape) -> Autoencoder:
     encoder, decoder = (getattr(network, name, None) for name in ("encoder", "decoder"))
     if not isinstance(encoder, nn.Module) or not isinstance(decoder, nn.Module):
         raise TypeError(f"network={type(network).__name__} must have the submodules 'encoder' and 'decoder'.")
-    latent_shape = _output_shape(encoder, sample_shape)
-    if len(latent_shape) != 1 or _output_shape(decoder, latent_shape) != tuple(sample_shape):
-        raise ValueError(
-            f"network={type(network).__name__} must encode samples of shape {sample_shape} to vectors and decode these "
-            f"to the same shape; it encodes to {latent_shape}."
-        )
+    needed = f"network={type(network).__name__} must encode samples of shape {sample_shape} to vectors and decode back"
+    try:
+        latent_shape = _output_shape(encoder, sample_shape)
+        decoded_shape = _output_shape(decoder, latent_shape)
+    except _MODULE_ERRORS as error:
+        raise ValueError(f"{needed}; it raised: {error}") from error
+    if len(latent_shape) != 1 or decoded_shape != tuple(sample_shape):
+        raise ValueError(f"{needed}; it encodes to {latent_shape} and decodes to {decoded_shape}.")
     return Autoencoder(encoder, decoder)
 
 
@@ -742,11 +767,13 @@ class DCSSNetwork(nn.Module):
         self, encoder: nn.Module, decoder: nn.Module | None, *, sample_shape: Shape, n_clusters: int, fuzzifier: float
     ) -> None:
         super().__init__()
-        latent_shape = _output_shape(encoder, sample_shape)
+        needed = f"encoder={type(encoder).__name__} must give a vector for a sample of shape {sample_shape}"
+        try:
+            latent_shape = _output_shape(encoder, sample_shape)
+        except _MODULE_ERRORS as error:
+            raise ValueError(f"{needed}; it raised: {error}") from error
         if len(latent_shape) != 1:
-            raise ValueError(
-                f"encoder={type(encoder).__name__} must give a vector a sample; it gives shape {latent_shape}."
-            )
+            raise ValueError(f"{needed}; it gives shape {latent_shape}.")
         self.standardize = Standardize(sample_shape[0])
         self.encoder = encoder
         self.decoder = decoder

@@ -292,7 +292,10 @@ def fuzzy_memberships(latent: Tensor, centers: Tensor, fuzzifier: float) -> Tens
     squared = torch.cdist(latent, centers, compute_mode="donot_use_mm_for_euclid_dist").square()
     # A softmax of logarithms neither divides by zero nor overflows.
     tiny = torch.finfo(squared.dtype).tiny
-    return torch.softmax(-squared.clamp(min=tiny).log() / (fuzzifier - 1), dim=1)
+    memberships = torch.softmax(-squared.clamp(min=tiny).log() / (fuzzifier - 1), dim=1)
+    on_center = (squared == 0).to(squared.dtype)
+    n_centers = on_center.sum(1, keepdim=True)
+    return torch.where(n_centers > 0, on_center / n_centers.clamp(min=1), memberships)
 
 
 def weighted_centers(latent: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -70,6 +70,13 @@ def test_flip_spares_the_other_half(fix_draws):
     np.testing.assert_allclose(replace(STILL, horizontal_flip=True)(images, generator()), images, atol=1e-5)
 
 
+def test_flipped_images_are_rotated_first(fix_draws):
+    images = rand(3, 2, 3, 6, 6)
+    fix_draws(0.0)
+    moved = replace(STILL, rotation=90.0, horizontal_flip=True)(images, generator())
+    np.testing.assert_allclose(moved, np.rot90(images.numpy(), k=-1, axes=(2, 3))[..., ::-1], atol=1e-5)
+
+
 def test_zoom_by_two_shows_the_middle_half(fix_draws):
     ramp = torch.arange(8.0).expand(1, 1, 8, 8).contiguous()
     fix_draws(1.0)
@@ -163,12 +170,14 @@ class TestEveryAugmentation:
         assert moved.isfinite().all()
 
 
-def test_draws_reach_both_ends_of_their_ranges_and_no_further():
-    ramp = torch.arange(33.0).expand(500, 1, 33, 33).contiguous()
-    middle = replace(STILL, shift=0.25)(ramp, generator())[:, 0, 16, 16] - 16  # pixels moved, of 33
-    assert middle.abs().max() <= 0.25 * 33 + 1e-4
-    assert middle.min() < -0.23 * 33
-    assert middle.max() > 0.23 * 33
+def test_shifts_reach_both_ends_of_their_range_along_each_axis_by_itself():
+    ramp = torch.arange(33.0).expand(33, 33)
+    images = torch.stack([ramp, ramp.T]).expand(500, 2, 33, 33).contiguous()
+    moved = replace(STILL, shift=0.25)(images, generator())[:, :, 16, 16] - 16  # (500, 2) pixels, along x and y
+    assert moved.abs().max() <= 0.25 * 33 + 1e-4
+    assert (moved.amin(0) < -0.23 * 33).all()
+    assert (moved.amax(0) > 0.23 * 33).all()
+    assert torch.corrcoef(moved.T)[0, 1].abs() < 0.15
 
 
 def test_feature_noise_has_the_stated_spread_and_share_of_hidden_features():

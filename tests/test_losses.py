@@ -303,7 +303,10 @@ def test_second_phase_loss_matches_loop(seed, n, k, upper, lower):
 @given(seed=seeds, n=sizes)
 def test_reconstruction_loss_matches_loop(seed, n):
     images, reconstruction = randn(seed, n, 1, 3, 2), randn(seed + 1, n, 1, 3, 2)
-    close(reconstruction_loss(images, reconstruction), reference.reconstruction_loss(images.numpy(), reconstruction.numpy()))
+    close(
+        reconstruction_loss(images, reconstruction),
+        reference.reconstruction_loss(images.numpy(), reconstruction.numpy()),
+    )
 
 
 def test_memberships_of_zero_take_no_part():
@@ -327,7 +330,10 @@ def test_phase_one_gradients():
 @given(seed=seeds, n=sizes, d=widths, temperature=st.sampled_from([0.1, 0.5, 1.0]))
 def test_contrastive_loss_matches_loop(seed, n, d, temperature):
     first, second = randn(seed, n, d), randn(seed + 1, n, d)
-    close(contrastive_loss(first, second, temperature), reference.contrastive_loss(first.tolist(), second.tolist(), temperature))
+    close(
+        contrastive_loss(first, second, temperature),
+        reference.contrastive_loss(first.tolist(), second.tolist(), temperature),
+    )
 
 
 def test_contrastive_loss_of_one_sample_is_zero():

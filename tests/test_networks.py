@@ -1,5 +1,7 @@
 """Networks: every name builds and runs, layers are the papers', errors name what is wrong."""
 
+import itertools
+
 import numpy as np
 import pytest
 import reference
@@ -336,7 +338,7 @@ def test_auto_autoencoder(shape, name):
 def test_fully_connected_autoencoder_is_the_custom_of_dec():
     autoencoder = build_autoencoder("autoencoder-fc", (784,), latent_dim=10)
     widths = [784, 500, 500, 2000, 10]
-    encoder = [(n_out, n_in) for n_in, n_out in zip(widths, widths[1:], strict=False)]
+    encoder = [(n_out, n_in) for n_in, n_out in itertools.pairwise(widths)]
     assert dense_shapes(autoencoder.encoder) == encoder
     assert dense_shapes(autoencoder.decoder) == [shape[::-1] for shape in encoder[::-1]]
     assert isinstance(autoencoder.encoder[-1], nn.Linear)  # no ReLU on the latent vector
@@ -436,5 +438,5 @@ def test_width_of_centres_and_mnet_is_the_encoders():
 
 
 def test_encoder_to_maps_raises():
-    with pytest.raises(ValueError, match=r"encoder=Conv2d must give a vector a sample; it gives shape \(2, 4, 4\)"):
-        DCSSNetwork(nn.Conv2d(1, 2, 1), None, sample_shape=(1, 4, 4), n_clusters=3, fuzzifier=1.5)
+    with pytest.raises(ValueError, match=r"encoder=Conv2d must give a vector for a sample of shape \(1, 4, 4\); it gives shape \(2, 4, 4\)"):
+        DCSSNetwork(nn.Conv2d(1, 2, 1), None, sample_shape=\(1, 4, 4\), n_clusters=3, fuzzifier=1.5)

@@ -305,7 +305,8 @@ def test_weighted_centers_match_loop_and_add_up_over_batches(seed, n, k, fuzzifi
     weighted_sum, total_weight = weighted_centers(latent, memberships**fuzzifier)
     expected = reference.weighted_centers(latent.numpy(), memberships.numpy(), fuzzifier)
     np.testing.assert_allclose(weighted_sum / total_weight, expected, rtol=1e-10, atol=1e-12)
-    halves = [weighted_centers(latent[part], memberships[part] ** fuzzifier) for part in (slice(0, n // 2), slice(n // 2, n))]
+    parts = (slice(0, n // 2), slice(n // 2, n))
+    halves = [weighted_centers(latent[part], memberships[part] ** fuzzifier) for part in parts]
     torch.testing.assert_close(halves[0][0] + halves[1][0], weighted_sum, rtol=0, atol=1e-12)
     torch.testing.assert_close(halves[0][1] + halves[1][1], total_weight, rtol=0, atol=1e-12)
 

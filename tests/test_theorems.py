@@ -85,8 +85,9 @@ def test_optimal_features_are_parallel_iff_of_one_group(mapping, partition, seed
 def test_one_hot_features_of_the_partition_cost_nothing_and_no_other_one_hot_does(partition, seed):
     labels, n_clusters = partition
     positive = same_group(labels)
-    order = torch.randperm(n_clusters, generator=torch.Generator().manual_seed(seed))
-    for assignment in (order[labels], torch.randint(n_clusters, labels.shape, generator=torch.Generator().manual_seed(seed))):
+    generator = torch.Generator().manual_seed(seed)
+    renamed = torch.randperm(n_clusters, generator=generator)[labels]
+    for assignment in (renamed, torch.randint(n_clusters, labels.shape, generator=generator)):
         one_hot = torch.nn.functional.one_hot(assignment, n_clusters).double()
         loss = pair_cross_entropy(one_hot @ one_hot.T, positive, ~positive).item()
         n_wrong = (same_group(assignment) != positive).sum().item()
@@ -210,7 +211,7 @@ def test_corollary_1_3_is_false_for_samples_without_an_adjacent_one():
 
 
 @given(proba=simplex_rows(), thresholds=valid_thresholds(above=0.5))
-def test_theorem_3_and_corollary_2_1_two_neighbours_of_a_sample_share_its_cluster_and_are_not_dissimilar(proba, thresholds):
+def test_theorem_3_two_neighbours_of_a_sample_share_its_cluster_and_are_not_dissimilar(proba, thresholds):
     upper, lower = thresholds
     similarity = proba @ proba.T
     adjacent = similarity >= upper

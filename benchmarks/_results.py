@@ -1,0 +1,108 @@
+"""What the benchmarks share: scores, a time limit, and the record of a run."""
+
+import json
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+from deepcluster_sk.metrics import clustering_accuracy_score
+
+RESULTS = Path(__file__).parent / "results"
+
+
+class TimeLimit:
+    """Callback that ends training before the epoch that would pass ``seconds``."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def setup(self, estimator, context):
+        self.start = self.last = time.monotonic()
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context):
+        now = time.monotonic()
+        epoch, self.last = now - self.last, now
+        return now + epoch - self.start > self.seconds
+
+
+def scores(y: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """ACC, NMI and ARI, in [0, 1] (ARI in [-0.5, 1])."""
+    return {
+        "acc": clustering_accuracy_score(y, labels),
+        "nmi": float(normalized_mutual_info_score(y, labels)),
+        "ari": float(adjusted_rand_score(y, labels)),
+    }
+
+
+def fit_cell(name: str, seed: int, estimator: Any, X: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+    """Fit without labels, score with them, print a line and return it as a record."""
+    start = time.perf_counter()
+    estimator.fit(X)
+    cell = {"method": name, "seed": seed, "seconds": time.perf_counter() - start, **scores(y, estimator.labels_)}
+    if hasattr(estimator, "history_"):
+        cell["epochs"] = [record["phase"] for record in estimator.history_]
+        cell["epochs"] = {phase: cell["epochs"].count(phase) for phase in dict.fromkeys(cell["epochs"])}
+        cell["clusters_used"] = estimator.fit_report_["n_clusters_used"]
+    epochs = ", ".join(f"{phase} {n}" for phase, n in cell.get("epochs", {}).items())
+    print(
+        f"{name:24s} seed {seed}  ACC {cell['acc']:.3f}  NMI {cell['nmi']:.3f}  ARI {cell['ari']:.3f}  "
+        f"{cell['seconds']:6.1f} s  {epochs}",
+        flush=True,
+    )
+    return cell
+
+
+def kmeans_cells(X: np.ndarray, y: np.ndarray, seeds: list[int]) -> list[dict[str, Any]]:
+    """k-means on the pixels, ten starts a seed."""
+    flat = X.reshape(len(X), -1).astype(np.float32)
+    return [fit_cell("k-means", seed, KMeans(len(np.unique(y)), n_init=10, random_state=seed), flat, y) for seed in seeds]
+
+
+def summarize(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Mean, worst and longest of each method, printed and returned."""
+    rows = []
+    for name in dict.fromkeys(cell["method"] for cell in cells):
+        mine = [cell for cell in cells if cell["method"] == name]
+        acc = np.array([cell["acc"] for cell in mine])
+        row = {
+            "method": name,
+            "n_seeds": len(mine),
+            "acc_mean": float(acc.mean()),
+            "acc_std": float(acc.std()),
+            "acc_worst": float(acc.min()),
+            "nmi_mean": float(np.mean([cell["nmi"] for cell in mine])),
+            "ari_mean": float(np.mean([cell["ari"] for cell in mine])),
+            "seconds_max": max(cell["seconds"] for cell in mine),
+        }
+        rows.append(row)
+        print(
+            f"{name:24s} ACC {row['acc_mean']:.3f} ± {row['acc_std']:.3f}, worst {row['acc_worst']:.3f}; "
+            f"NMI {row['nmi_mean']:.3f}, ARI {row['ari_mean']:.3f}; longest fit {row['seconds_max']:.0f} s"
+        )
+    return rows
+
+
+def save(name: str, cells: list[dict[str, Any]]) -> None:
+    """Write cells and their summary to results/NAME.json, with versions and hardware."""
+    record = {
+        "versions": {package: version(package) for package in ("deepcluster_sk", "torch", "scikit-learn", "numpy")},
+        "python": platform.python_version(),
+        "hardware": {"machine": platform.machine(), "torch_threads": torch.get_num_threads()},
+        "cells": cells,
+        "summary": summarize(cells),
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
