@@ -3,6 +3,7 @@
 import json
 import platform
 import time
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
+import deepcluster_sk
 from deepcluster_sk.metrics import clustering_accuracy_score
 
 RESULTS = Path(__file__).parent / "results"
@@ -53,8 +55,7 @@ def fit_cell(name: str, seed: int, estimator: Any, X: np.ndarray, y: np.ndarray)
     estimator.fit(X)
     cell = {"method": name, "seed": seed, "seconds": time.perf_counter() - start, **scores(y, estimator.labels_)}
     if hasattr(estimator, "history_"):
-        cell["epochs"] = [record["phase"] for record in estimator.history_]
-        cell["epochs"] = {phase: cell["epochs"].count(phase) for phase in dict.fromkeys(cell["epochs"])}
+        cell["epochs"] = dict(Counter(record["phase"] for record in estimator.history_))
         cell["clusters_used"] = estimator.fit_report_["n_clusters_used"]
     epochs = ", ".join(f"{phase} {n}" for phase, n in cell.get("epochs", {}).items())
     print(
@@ -68,7 +69,9 @@ def fit_cell(name: str, seed: int, estimator: Any, X: np.ndarray, y: np.ndarray)
 def kmeans_cells(X: np.ndarray, y: np.ndarray, seeds: list[int]) -> list[dict[str, Any]]:
     """k-means on the pixels, ten starts a seed."""
     flat = X.reshape(len(X), -1).astype(np.float32)
-    return [fit_cell("k-means", seed, KMeans(len(np.unique(y)), n_init=10, random_state=seed), flat, y) for seed in seeds]
+    return [
+        fit_cell("k-means", seed, KMeans(len(np.unique(y)), n_init=10, random_state=seed), flat, y) for seed in seeds
+    ]
 
 
 def summarize(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -98,7 +101,10 @@ def summarize(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def save(name: str, cells: list[dict[str, Any]]) -> None:
     """Write cells and their summary to results/NAME.json, with versions and hardware."""
     record = {
-        "versions": {package: version(package) for package in ("deepcluster_sk", "torch", "scikit-learn", "numpy")},
+        "versions": {
+            "deepcluster_sk": deepcluster_sk.__version__,
+            **{package: version(package) for package in ("torch", "scikit-learn", "numpy")},
+        },
         "python": platform.python_version(),
         "hardware": {"machine": platform.machine(), "torch_threads": torch.get_num_threads()},
         "cells": cells,

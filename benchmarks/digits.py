@@ -39,7 +39,7 @@ def main() -> None:
                 estimator.set_callbacks(TimeLimit(60 * options.paper_minutes))
                 X = enlarge(images, 32 if method == "DCCM" else 28)
                 cells.append(fit_cell(f"{method}, paper settings", seed, estimator, X, y))
-            save(f"digits-paper-{method.lower()}", cells)
+                save(f"digits-paper-{method.lower()}", cells)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import copy
 import warnings
 from abc import ABCMeta, abstractmethod
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -34,7 +35,12 @@ class _Run(NamedTuple):
 
 
 class BaseDeepClustering(
-    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator, metaclass=ABCMeta
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ClusterMixin,
+    BaseEstimator,
+    metaclass=ABCMeta,
 ):
     """Base of the estimators: a subclass builds a network, trains it, and says what it represents a batch by."""
 
@@ -60,10 +66,10 @@ class BaseDeepClustering(
         if self.max_epochs is not None:
             check_number("max_epochs", self.max_epochs, int, 1)
         check_number("batch_size", self.batch_size, int, 2)
-        check_number("lr", self.lr, float, 0, open="low")
+        check_number("lr", self.lr, float, 0, low_open=True)
         check_number("n_init", self.n_init, int, 1)
         check_number("n_neighbors", self.n_neighbors, int, 0)
-        check_number("temperature", self.temperature, float, 0, open="low")
+        check_number("temperature", self.temperature, float, 0, low_open=True)
         check_number("verbose", int(self.verbose), int, 0)
         check_choice("precision", self.precision, ("auto", "float32", "bfloat16"))
 
@@ -128,9 +134,7 @@ class BaseDeepClustering(
         context.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=lambda: {})
         return self
 
-    def _run(
-        self, samples: ArraySamples, seed: int, device: torch.device, context: Any, X: Any, y: Any
-    ) -> _Run:
+    def _run(self, samples: ArraySamples, seed: int, device: torch.device, context: Any, X: Any, y: Any) -> _Run:
         """Train one network from one seed."""
         torch.manual_seed(seed)
         runtime = Runtime(
@@ -156,15 +160,13 @@ class BaseDeepClustering(
             def so_far() -> dict[str, Any]:
                 return self._fitted_attributes(copy.deepcopy(network).eval(), samples.scaling, range(self.n_clusters))
 
-            return bool(
-                epoch.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=so_far)
-            )
+            return bool(epoch.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=so_far))
 
         monitor = Monitor(begin, end, int(self.verbose))
         converged = self._train(network, samples, runtime, monitor)
         return _Run(network.eval(), monitor.history, converged)
 
-    def _fitted_attributes(self, module: nn.Module, scaling: Scaling, order: Any) -> dict[str, Any]:
+    def _fitted_attributes(self, module: Any, scaling: Scaling, order: Sequence[int]) -> dict[str, Any]:
         """What prediction needs."""
         return {"module_": module, "_scaling": scaling, "_cluster_order": np.asarray(order)}
 

@@ -1,147 +1,138 @@
-"""Deep Adaptive Clustering (Chang et al., ICCV 2017): the schedule, then the estimator."""
+"""The estimator of Deep Adaptive Clustering; ``_train_dac`` has the schedule."""
 
 import copy
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
-import torch.nn.functional as F
-from torch import Tensor, nn, optim
+from torch import Tensor, nn
 
 from deepcluster_sk._base import BaseDeepClustering
-from deepcluster_sk._data import Samples, shuffled_batches
-from deepcluster_sk._engine import LabelTracker, Monitor, RunningMean, Runtime, evaluating, train_on
+from deepcluster_sk._data import Samples
+from deepcluster_sk._engine import Monitor, Runtime
 from deepcluster_sk._start import start_from_kmeans
+from deepcluster_sk._train_dac import train_dac
 from deepcluster_sk._validation import check_choice, check_number
 from deepcluster_sk.losses import pair_cross_entropy, pair_squared_error
 from deepcluster_sk.networks import ClusterNetwork, build_cluster_network
-from deepcluster_sk.pairs import cosine_similarity_matrix, label_features, select_pairs
+from deepcluster_sk.pairs import label_features
 
-PairLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
-_PAIR_LOSSES: dict[str, PairLoss] = {"cross_entropy": pair_cross_entropy, "squared_error": pair_squared_error}
-
-
-def adaptive_thresholds(curriculum: float) -> tuple[float, float]:
-    """Thresholds u and l at the stage λ of the curriculum (Section 5.4); they meet at λ = 0.45."""
-    return 0.95 - curriculum, 0.455 + 0.1 * curriculum
-
-
-def advance_curriculum(curriculum: float, rate: float) -> float:
-    """Gradient step on u(λ) - l(λ), Eqs. (11) and (12): λ grows by 1.1 times the rate."""
-    gradient = -1.0 - 0.1
-    return curriculum - rate * gradient
-
-
-def annealed_threshold(progress: float) -> float:
-    """The one threshold of DAC*, from 0.95 to 0.5 as ``progress`` goes from 0 to 1 (Section 5.4)."""
-    return 0.95 - 0.45 * progress
-
-
-class Block(NamedTuple):
-    """Some samples, with what the network as it stands says of them un-augmented."""
-
-    indices: Tensor  # (m,), int64
-    features: Tensor  # (m, n_clusters) label features
-    positive: Tensor  # (m, m), bool: r = 1
-    negative: Tensor  # (m, m), bool: r = 0
-
-
-def label_block(
-    network: ClusterNetwork, samples: Samples, indices: Tensor, upper: float, lower: float, runtime: Runtime
-) -> Block:
-    """Select the training pairs among some samples, Eqs. (6) and (8)."""
-    with evaluating(network), runtime.autocast():
-        logits = network(runtime.load(samples, indices))
-    features = label_features(logits.float())
-    return Block(indices, features, *select_pairs(cosine_similarity_matrix(features), upper=upper, lower=lower))
-
-
-def block_step(
-    network: ClusterNetwork,
-    samples: Samples,
-    block: Block,
-    *,
-    pair_loss: PairLoss,
-    consistency_weight: float,
-    runtime: Runtime,
-) -> Callable[[Tensor], Tensor]:
-    """Loss of augmented samples under the block's pair labels, Eq. (10), as a function of their rows in the block."""
-
-    def step(rows: Tensor) -> Tensor:
-        with runtime.autocast():
-            logits = network(runtime.view(samples, block.indices[rows]))
-        features = label_features(logits.float())
-        positive, negative = block.positive[rows][:, rows], block.negative[rows][:, rows]
-        loss = pair_loss(cosine_similarity_matrix(features), positive, negative)
-        if consistency_weight > 0:
-            target = block.features[rows]
-            loss = loss + consistency_weight * F.binary_cross_entropy(features.clamp(0, 1), target.clamp(0, 1))
-        return loss
-
-    return step
-
-
-def train_dac(
-    network: ClusterNetwork,
-    samples: Samples,
-    *,
-    n_clusters: int,
-    n_epochs: int,
-    pair_selection: str,
-    pair_loss: PairLoss,
-    consistency_weight: float,
-    curriculum_rate: float,
-    block_size: int,
-    passes_per_block: int,
-    lr: float,
-    runtime: Runtime,
-    monitor: Monitor,
-) -> bool:
-    """Algorithm 1: label the pairs of a block, train on them, take the next; once an epoch, move the thresholds.
-
-    Returns
-    -------
-    converged : bool
-        Whether the curriculum came to its end: l > u (DAC), or u = l = 0.5 (DAC*).
-    """
-    optimizer = optim.RMSprop(network.parameters(), lr=lr)
-    tracker = LabelTracker.empty(len(samples), n_clusters)
-    curriculum = 0.0
-    for epoch in monitor.epochs("DAC", n_epochs):
-        upper, lower = adaptive_thresholds(curriculum)
-        if pair_selection == "all":
-            upper = lower = annealed_threshold(epoch / max(n_epochs - 1, 1))
-        losses, selected = RunningMean(), RunningMean()
-        for indices in shuffled_batches(len(samples), block_size, runtime.generator):
-            block = label_block(network, samples, indices, upper, lower, runtime)
-            tracker.update(indices, block.features.argmax(1))
-            selected.add((block.positive | block.negative).sum(), block.positive.numel())
-            step = block_step(
-                network,
-                samples,
-                block,
-                pair_loss=pair_loss,
-                consistency_weight=consistency_weight,
-                runtime=runtime,
-            )
-            for _ in range(passes_per_block):
-                losses.add(*train_on(runtime.shuffled(len(indices)), step, optimizer))
-        monitor.record(
-            loss=losses.mean(),
-            selected_share=selected.mean(),
-            upper_threshold=upper,
-            lower_threshold=lower,
-            **tracker.summary(),
-        )
-        curriculum = advance_curriculum(curriculum, curriculum_rate)
-        upper, lower = adaptive_thresholds(curriculum)
-        if pair_selection == "adaptive" and lower > upper:
-            return True
-    return pair_selection == "all" and not monitor.stopped
+_PAIR_LOSSES = {"cross_entropy": pair_cross_entropy, "squared_error": pair_squared_error}
 
 
 class DACClustering(BaseDeepClustering):
-    """TODO docstring."""
+    """Deep Adaptive Clustering: learn which pairs of samples share a cluster, from the pairs that are sure already.
+
+    A network maps each sample to a label feature, non-negative and of unit length. Pairs whose features are alike
+    enough become positive, pairs different enough negative, and the network is trained on these with augmented samples;
+    the thresholds move towards each other until no pair is left out.
+
+    Parameters
+    ----------
+    n_clusters : int, default=10
+        Number of clusters K.
+    network : str or nn.Module, default="auto"
+        "auto" (sized from the samples), a name in ``deepcluster_sk.networks.NETWORKS`` ("dac-28" is the paper's for
+        28x28 pixels), or a module that maps a batch to features (n, d) or (n, d, h, w). It is copied, never changed.
+    image_shape : tuple (height, width[, channels]) or None, default=None
+        Shape of one image; needed where X is flattened or its layout is ambiguous.
+    augment : "auto", None or callable, default="auto"
+        Random transforms of training samples: see :func:`~deepcluster_sk.augment.resolve_augmentation`. "auto" never
+        mirrors one-channel images and is wider than the papers' set, which is
+        :class:`~deepcluster_sk.augment.ImageAugmentation` with its defaults.
+    max_epochs : int or None, default=None
+        Most epochs of each phase; None grows shorter with n. The paper's curriculum takes 46.
+    batch_size : int, default=256
+        Least number of samples a step.
+    lr : float, default=1e-4
+        Learning rate of RMSprop. The authors' 1e-3 undoes a good start.
+    n_init : int, default=1
+        Networks trained, each from a seed of its own; the one of lowest final loss is kept.
+    pair_selection : {"adaptive", "all"}, default="adaptive"
+        "all" is DAC*: one falling threshold, so that every pair takes part.
+    pair_loss : {"cross_entropy", "squared_error"}, default="cross_entropy"
+        The paper's loss, or the one its authors report MNIST with.
+    consistency_weight : float, default=0.0
+        Weight of the cross-entropy between the label features of a sample and of its transform, which the authors add
+        for STL-10 (10).
+    curriculum_rate : float or None, default=None
+        Learning rate η of the curriculum λ (0.009 in the paper); None ends it with the last epoch.
+    block_size : int, default=1000
+        Least number m of samples whose pairs are labelled together.
+    passes_per_block : int, default=1
+        Passes over a block before the next is labelled; the authors take 5 for MNIST.
+    warmup_epochs : int or None, default=None
+        Epochs of the contrastive warm-up that, with k-means behind it, replaces the paper's start from random weights;
+        None grows shorter with n, 0 starts as the paper does.
+    n_neighbors : int, default=5
+        Nearest neighbours of each sample that the warm-up draws near it; 0 uses its transforms alone.
+    temperature : float, default=0.5
+        Divisor of the cosine similarities in the warm-up, > 0.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Of convolutions and products in training. "auto" is bfloat16 for images where the hardware has it natively.
+        Losses and prediction are always float32.
+    device : "auto", str or torch.device, default="auto"
+        Where to train; "auto" takes a GPU if there is one.
+    random_state : int, RandomState or None, default=None
+        Seed of weights, order, transforms and pair sampling. The same seed and number of torch threads give the same
+        labels.
+    verbose : int, default=0
+        Above 0, a line an epoch is printed.
+
+    Attributes
+    ----------
+    labels_ : ndarray of shape (n_samples,), int64, in [0, n_clusters)
+        Cluster of each sample; clusters in use are numbered from 0 without gaps.
+    module_ : ClusterNetwork
+        Trained network in evaluation mode.
+    history_ : list of dict
+        One record an epoch: phase, epoch, loss, seconds, and from the method's own phases selected_share (share of
+        pairs or samples that take part), cluster_sizes and label_change (share of labels changed since the last look).
+    n_iter_ : int
+        Number of epochs run, all phases together.
+    converged_ : bool
+        Whether the curriculum came to its end (lower threshold above the upper; for "all", at 0.5).
+    fit_report_ : dict
+        Diagnostics without labels: n_clusters_used, cluster_sizes, largest_share, mean_confidence, selected_share,
+        label_change.
+    n_features_in_ : int
+        Number of values in one sample.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X is a data frame with string columns.
+
+    Raises
+    ------
+    TypeError, ValueError
+        By ``fit``, for a parameter or X that is not valid; the message names it.
+
+    Warns
+    -----
+    CollapseWarning
+        By ``fit``, if clusters stay empty or one holds nearly all samples.
+
+    See Also
+    --------
+    DCCMClustering : Adds pseudo-labels and mutual information.
+    DCSSClustering : Works in the latent space of an autoencoder.
+
+    Notes
+    -----
+    ``transform`` gives the label features, shape (n_samples, n_clusters); ``predict_proba`` the softmax they are the
+    normalisation of.
+
+    References
+    ----------
+    Chang, Wang, Meng, Xiang and Pan, "Deep Adaptive Image Clustering", ICCV 2017, Algorithm 1 and Eqs. (2) to (13).
+    The warm-up: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from deepcluster_sk import DACClustering
+    >>> X = load_digits(n_class=3).images[:150]
+    >>> dac = DACClustering(n_clusters=3, max_epochs=20, random_state=0).fit(X)
+    >>> dac.labels_.shape, dac.transform(X).shape
+    ((150,), (150, 3))
+    """
 
     def __init__(
         self,
@@ -196,7 +187,7 @@ class DACClustering(BaseDeepClustering):
         check_choice("pair_loss", self.pair_loss, tuple(_PAIR_LOSSES))
         check_number("consistency_weight", self.consistency_weight, float, 0)
         if self.curriculum_rate is not None:
-            check_number("curriculum_rate", self.curriculum_rate, float, 0, open="low")
+            check_number("curriculum_rate", self.curriculum_rate, float, 0, low_open=True)
         check_number("block_size", self.block_size, int, 2)
         check_number("passes_per_block", self.passes_per_block, int, 1)
 

@@ -1,189 +1,143 @@
-"""Deep Comprehensive Correlation Mining (Wu et al., ICCV 2019): the schedule, then the estimator."""
+"""The estimator of Deep Comprehensive Correlation Mining; ``_train_dccm`` has the schedule."""
 
 import copy
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, get_args
 
 import numpy as np
-import torch
-from torch import Tensor, nn, optim
+from torch import Tensor, nn
 
 from deepcluster_sk._base import BaseDeepClustering
-from deepcluster_sk._data import Samples, shuffled_batches
-from deepcluster_sk._engine import LabelTracker, Monitor, RunningMean, Runtime, evaluating, train_on
+from deepcluster_sk._data import Samples
+from deepcluster_sk._engine import Monitor, Runtime
 from deepcluster_sk._start import start_from_kmeans
+from deepcluster_sk._train_dccm import train_dccm
 from deepcluster_sk._validation import check_choice, check_number
-from deepcluster_sk.losses import mutual_information_loss, pair_cross_entropy, pseudo_label_loss
-from deepcluster_sk.networks import ClusterNetwork, LocalDiscriminator, Stages, build_cluster_network
-from deepcluster_sk.pairs import PairSampling, cosine_similarity_matrix, pseudo_graph, pseudo_labels, sample_pairs
-
-# Share of labels that still change in an epoch when training counts as converged.
-_SETTLED = 1e-3
-
-
-class Block(NamedTuple):
-    """Some samples, with the pseudo-graph and pseudo-labels that the network as it stands gives them un-augmented."""
-
-    indices: Tensor  # (m,), int64
-    similarity: Tensor  # (m, m)
-    graph: Tensor  # (m, m), bool: W
-    labels: Tensor  # (m,), int64: y
-    confident: Tensor  # (m,), bool: V
-
-
-def label_block(
-    network: ClusterNetwork,
-    samples: Samples,
-    indices: Tensor,
-    *,
-    graph_threshold: float,
-    label_threshold: float,
-    runtime: Runtime,
-) -> Block:
-    """Pseudo-graph and pseudo-labels of some samples, Eqs. (2), (7) and (8)."""
-    with evaluating(network), runtime.autocast():
-        logits = network(runtime.load(samples, indices))
-    proba = logits.float().softmax(1)
-    similarity = cosine_similarity_matrix(proba)
-    return Block(
-        indices, similarity, pseudo_graph(similarity, graph_threshold), *pseudo_labels(proba, label_threshold)
-    )
-
-
-def correlation_loss(logits: Tensor, block: Block, rows: Tensor, label_weight: float) -> Tensor:
-    """Graph loss and α times label loss of one view, Eq. (10) on the originals and Eq. (12) on their transforms."""
-    graph = block.graph[rows][:, rows]
-    similarity = cosine_similarity_matrix(logits.softmax(1))
-    loss = pair_cross_entropy(similarity, graph, ~graph)
-    if label_weight > 0:
-        loss = loss + label_weight * pseudo_label_loss(logits, block.labels[rows], block.confident[rows])
-    return loss
-
-
-def triplet_loss(
-    discriminator: LocalDiscriminator,
-    shallow: Tensor,
-    deep: Tensor,
-    block: Block,
-    rows: Tensor,
-    *,
-    pair_sampling: PairSampling,
-    n_positions: int | None,
-    runtime: Runtime,
-) -> Tensor:
-    """Triplet mutual information of a batch, Eqs. (13) and (14), at some or all positions of the shallow map."""
-    similarity, graph = block.similarity[rows][:, rows], block.graph[rows][:, rows]
-    positive, negative = sample_pairs(similarity, graph, pair_sampling, runtime.generator)
-    positions = None
-    if n_positions is not None:
-        n_all = shallow[0, 0].numel()
-        positions = torch.randperm(n_all, generator=runtime.generator)[:n_positions].to(shallow.device)
-    with runtime.autocast():
-        shallow_projected, deep_projected = discriminator.project(shallow, deep, positions)
-        itself = torch.arange(len(rows), device=deep.device)[:, None].expand(-1, 2)
-        anchor, partner = torch.cat([itself, positive, negative]).T
-        scores = discriminator(deep_projected[anchor], shallow_projected[partner]).float()
-    n_joint = len(itself) + len(positive)
-    return mutual_information_loss(scores[:n_joint], scores[n_joint:])
-
-
-def resolve_positions(mi_positions: float | None, n_all: int) -> int | None:
-    """Number of positions that a count, a fraction or None (all) stand for."""
-    if mi_positions is None:
-        return None
-    n_positions = mi_positions if isinstance(mi_positions, int | np.integer) else round(mi_positions * n_all)
-    return min(max(int(n_positions), 1), n_all)
-
-
-def train_dccm(
-    network: ClusterNetwork,
-    samples: Samples,
-    *,
-    n_clusters: int,
-    n_epochs: int,
-    graph_threshold: float,
-    label_threshold: float,
-    label_weight: float,
-    local_robustness: bool,
-    mi_weight: float,
-    mi_positions: float | None,
-    pair_sampling: PairSampling,
-    block_size: int,
-    passes_per_block: int,
-    lr: float,
-    runtime: Runtime,
-    monitor: Monitor,
-) -> bool:
-    """Algorithm 1 on blocks: take pseudo-graph and pseudo-labels, then minimise Eq. (15) on both views.
-
-    Returns
-    -------
-    converged : bool
-        Whether hardly any label changed in the last epoch.
-    """
-    with evaluating(network):
-        example = network.stages(runtime.load(samples, torch.arange(2)))
-    discriminator = runtime.place(LocalDiscriminator(example.shallow.shape[1], example.embedding.shape[1]))
-    n_positions = resolve_positions(mi_positions, example.shallow[0, 0].numel())
-    optimizer = optim.RMSprop([*network.parameters(), *discriminator.parameters()], lr=lr)
-    tracker = LabelTracker.empty(len(samples), n_clusters)
-
-    def block_step(block: Block) -> Callable[[Tensor], Tensor]:
-        """Eq. (15) as a function of rows of the block."""
-
-        def step(rows: Tensor) -> Tensor:
-            indices = block.indices[rows]
-            views = [runtime.load(samples, indices)]
-            if local_robustness:
-                views.append(runtime.view(samples, indices))
-            with runtime.autocast():
-                shallow, _, embedding, logits = network.stages(torch.cat(views))
-            losses = [correlation_loss(part, block, rows, label_weight) for part in logits.float().split(len(rows))]
-            loss = torch.stack(losses).sum()
-            if mi_weight > 0:
-                original = slice(len(rows))
-                loss = loss + mi_weight * triplet_loss(
-                    discriminator,
-                    shallow[original],
-                    embedding[original],
-                    block,
-                    rows,
-                    pair_sampling=pair_sampling,
-                    n_positions=n_positions,
-                    runtime=runtime,
-                )
-            return loss
-
-        return step
-
-    converged = False
-    for _ in monitor.epochs("DCCM", n_epochs):
-        losses, confident, edges = RunningMean(), RunningMean(), RunningMean()
-        for indices in shuffled_batches(len(samples), block_size, runtime.generator):
-            block = label_block(
-                network,
-                samples,
-                indices,
-                graph_threshold=graph_threshold,
-                label_threshold=label_threshold,
-                runtime=runtime,
-            )
-            tracker.update(indices, block.labels)
-            confident.add(block.confident.sum(), len(indices))
-            edges.add(block.graph.sum(), block.graph.numel())
-            step = block_step(block)
-            for _ in range(passes_per_block):
-                losses.add(*train_on(runtime.shuffled(len(indices)), step, optimizer))
-        summary = tracker.summary()
-        monitor.record(
-            loss=losses.mean(), selected_share=confident.mean(), edge_share=edges.mean(), **summary
-        )
-        converged = summary["label_change"] <= _SETTLED
-    return converged
+from deepcluster_sk.networks import ClusterNetwork, build_cluster_network
+from deepcluster_sk.pairs import PairSampling
 
 
 class DCCMClustering(BaseDeepClustering):
-    """TODO docstring."""
+    """Deep Comprehensive Correlation Mining: pseudo-graph, pseudo-labels, robustness and mutual information together.
+
+    The network as it stands gives blocks of samples a pseudo-graph (which are alike) and pseudo-labels (where it is
+    sure); it is trained to reproduce both on the originals and on their transforms, while a discriminator ties deep to
+    shallow features of images that share an edge.
+
+    Parameters
+    ----------
+    n_clusters : int, default=10
+        Number of clusters K.
+    network : str or nn.Module, default="auto"
+        "auto" (sized from the samples), a name in ``deepcluster_sk.networks.NETWORKS`` ("dccm-32", "dccm-64" and
+        "dccm-96" are the paper's), or a module that maps a batch to features (n, d) or (n, d, h, w). It is copied,
+        never changed.
+    shallow_layer : str or None, default=None
+        For a module of your own: the submodule whose output is the shallow map S; None takes its first child.
+    image_shape : tuple (height, width[, channels]) or None, default=None
+        Shape of one image; needed where X is flattened or its layout is ambiguous.
+    augment : "auto", None or callable, default="auto"
+        Random transforms of training samples: see :func:`~deepcluster_sk.augment.resolve_augmentation`. "auto" never
+        mirrors one-channel images and is wider than the papers' set, which is
+        :class:`~deepcluster_sk.augment.ImageAugmentation` with its defaults.
+    max_epochs : int or None, default=None
+        Most epochs of each phase; None grows shorter with n. The authors take 200.
+    batch_size : int, default=256
+        Least number of samples a step; the authors take 32.
+    lr : float, default=1e-4
+        Learning rate of RMSprop.
+    n_init : int, default=1
+        Networks trained, each from a seed of its own; the one of lowest final loss is kept.
+    graph_threshold : float, default=0.95
+        Cosine similarity thres1 from which two samples have an edge, in [0, 1].
+    label_threshold : float, default=0.9
+        Probability thres2 from which a pseudo-label is used, in [0, 1].
+    label_weight : float, default=5.0
+        Weight α of the pseudo-label loss; 0 leaves it out (M1, M2).
+    local_robustness : bool, default=True
+        Whether the losses are also taken on transformed samples; False is M1.
+    mi_weight : float, default=0.1
+        Weight β of the mutual information; 0 leaves it out (M1 to M3).
+    mi_positions : int, float or None, default=16
+        Positions of the shallow map at which the discriminator is trained, drawn anew every step: a count, a fraction
+        in (0, 1], or None for all, as in the paper. The loss is a mean over positions, so fewer estimate it unbiased.
+    pair_sampling : {"nearest-random", "nearest-farthest", "random-random", "top-random"}, default="nearest-random"
+        Positive and negative pairs of the mutual information: V1 to V4.
+    block_size : int, default=1000
+        Least number of samples whose graph is taken together.
+    passes_per_block : int, default=1
+        Passes over a block before the next is taken; the authors take 10.
+    warmup_epochs : int or None, default=None
+        Epochs of the contrastive warm-up that, with k-means behind it, replaces the paper's start from random weights;
+        None grows shorter with n, 0 starts as the paper does.
+    n_neighbors : int, default=5
+        Nearest neighbours of each sample that the warm-up draws near it; 0 uses its transforms alone.
+    temperature : float, default=0.5
+        Divisor of the cosine similarities in the warm-up, > 0.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Of convolutions and products in training. "auto" is bfloat16 for images where the hardware has it natively.
+        Losses and prediction are always float32.
+    device : "auto", str or torch.device, default="auto"
+        Where to train; "auto" takes a GPU if there is one.
+    random_state : int, RandomState or None, default=None
+        Seed of weights, order, transforms and pair sampling. The same seed and number of torch threads give the same
+        labels.
+    verbose : int, default=0
+        Above 0, a line an epoch is printed.
+
+    Attributes
+    ----------
+    labels_ : ndarray of shape (n_samples,), int64, in [0, n_clusters)
+        Cluster of each sample; clusters in use are numbered from 0 without gaps.
+    module_ : ClusterNetwork
+        Trained network in evaluation mode.
+    history_ : list of dict
+        One record an epoch: phase, epoch, loss, seconds, and from the method's own phases selected_share (share of
+        pairs or samples that take part), cluster_sizes and label_change (share of labels changed since the last look).
+    n_iter_ : int
+        Number of epochs run, all phases together.
+    converged_ : bool
+        Whether at most 0.1 % of the labels changed in the last epoch.
+    fit_report_ : dict
+        Diagnostics without labels: n_clusters_used, cluster_sizes, largest_share, mean_confidence, selected_share,
+        label_change.
+    n_features_in_ : int
+        Number of values in one sample.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X is a data frame with string columns.
+
+    Raises
+    ------
+    TypeError, ValueError
+        By ``fit``, for a parameter or X that is not valid; the message names it.
+
+    Warns
+    -----
+    CollapseWarning
+        By ``fit``, if clusters stay empty or one holds nearly all samples.
+
+    See Also
+    --------
+    DACClustering : Pairs alone, with moving thresholds.
+    DCSSClustering : Works in the latent space of an autoencoder.
+
+    Notes
+    -----
+    ``transform`` gives the output of the first dense layer D, 64 values for the default network.
+
+    References
+    ----------
+    Wu et al., "Deep Comprehensive Correlation Mining for Image Clustering", ICCV 2019, Algorithm 1 and Eqs. (1) to
+    (15). The warm-up: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from deepcluster_sk import DCCMClustering
+    >>> X = load_digits(n_class=3).images[:150]
+    >>> dccm = DCCMClustering(n_clusters=3, max_epochs=20, random_state=0).fit(X)
+    >>> dccm.predict_proba(X).shape, dccm.transform(X).shape
+    ((150, 3), (150, 64))
+    """
 
     def __init__(
         self,
@@ -247,10 +201,9 @@ class DCCMClustering(BaseDeepClustering):
         check_number("label_weight", self.label_weight, float, 0)
         check_number("mi_weight", self.mi_weight, float, 0)
         check_choice("local_robustness", self.local_robustness, (True, False))
-        choices = ("nearest-random", "nearest-farthest", "random-random", "top-random")
-        check_choice("pair_sampling", self.pair_sampling, choices)
+        check_choice("pair_sampling", self.pair_sampling, get_args(PairSampling))
         if isinstance(self.mi_positions, float):
-            check_number("mi_positions", self.mi_positions, float, 0, 1, open="low")
+            check_number("mi_positions", self.mi_positions, float, 0, 1, low_open=True)
         elif self.mi_positions is not None:
             check_number("mi_positions", self.mi_positions, int, 1)
         check_number("block_size", self.block_size, int, 2)
@@ -261,7 +214,11 @@ class DCCMClustering(BaseDeepClustering):
 
     def _build_network(self, sample_shape: tuple[int, ...]) -> ClusterNetwork:
         return build_cluster_network(
-            copy.deepcopy(self.network), sample_shape, self.n_clusters, embedding_dim=64, shallow_layer=self.shallow_layer
+            copy.deepcopy(self.network),
+            sample_shape,
+            self.n_clusters,
+            embedding_dim=64,
+            shallow_layer=self.shallow_layer,
         )
 
     def _train(self, network: ClusterNetwork, samples: Samples, runtime: Runtime, monitor: Monitor) -> bool:
@@ -296,5 +253,5 @@ class DCCMClustering(BaseDeepClustering):
         )
 
     def _represent(self, network: ClusterNetwork, batch: Tensor) -> tuple[Tensor, Tensor]:
-        stages: Stages = network.stages(batch)
+        stages = network.stages(batch)
         return stages.embedding.flatten(1), stages.logits.float().softmax(1)

@@ -1,247 +1,157 @@
-"""Deep Clustering with Self-Supervision (Sadeghi and Armanfard, 2024): the schedule, then the estimator."""
+"""The estimator of Deep Clustering with Self-Supervision; ``_train_dcss`` has the schedule."""
 
 import copy
 import warnings
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from sklearn.exceptions import ConvergenceWarning
-from torch import Tensor, nn, optim
+from torch import Tensor, nn
 
 from deepcluster_sk._base import BaseDeepClustering
-from deepcluster_sk._data import Samples, sequential_batches
-from deepcluster_sk._engine import (
-    INFERENCE_BATCH,
-    LabelTracker,
-    Monitor,
-    RunningMean,
-    Runtime,
-    evaluating,
-    infer,
-    settle_batch_norm,
-    train_on,
-)
-from deepcluster_sk._start import draw_neighbors, kmeans_labels, learn_labels, nearest_neighbors
+from deepcluster_sk._data import Samples, Scaling
+from deepcluster_sk._engine import Monitor, Runtime, infer, settle_batch_norm
+from deepcluster_sk._start import kmeans_labels, learn_labels
+from deepcluster_sk._train_dcss import pretrain, train_autoencoder, train_mnet, update_centers
 from deepcluster_sk._validation import check_choice, check_number
-from deepcluster_sk.losses import (
-    cluster_centering_loss,
-    cluster_reconstruction_loss,
-    contrastive_loss,
-    linear_pair_loss,
-    reconstruction_loss,
-)
 from deepcluster_sk.networks import DCSSNetwork, build_autoencoder
-from deepcluster_sk.pairs import weighted_centers
-
-# Share of labels that still change in an epoch when training counts as converged.
-_SETTLED = 1e-3
-
-
-def pretrain(
-    network: DCSSNetwork,
-    samples: Samples,
-    *,
-    n_epochs: int,
-    contrastive_weight: float,
-    n_neighbors: int,
-    temperature: float,
-    runtime: Runtime,
-    monitor: Monitor,
-) -> None:
-    """Train the autoencoder to give back samples from their transforms; weight 0 is reconstruction alone.
-
-    With a weight, the latent vectors of a sample and of one of its neighbours are also drawn together, and those of
-    all others pushed apart.
-    """
-    neighbors = nearest_neighbors(samples, n_neighbors if contrastive_weight > 0 else 0, runtime.generator)
-    optimizer = optim.Adam([*network.encoder.parameters(), *network.decoder.parameters()], lr=1e-3)
-
-    def step(indices: Tensor) -> Tensor:
-        if contrastive_weight > 0:
-            indices = torch.cat([indices, draw_neighbors(neighbors, indices, runtime.generator)])
-        original = network.standardize(runtime.load(samples, indices))
-        with runtime.autocast():
-            latent = network.encode(runtime.view(samples, indices))
-            reconstruction = network.decoder(latent)
-        loss = reconstruction_loss(original, reconstruction.float()) / original[0].numel()
-        if contrastive_weight > 0:
-            loss = loss + contrastive_weight * contrastive_loss(*latent.float().chunk(2), temperature)
-        return loss
-
-    network.train()
-    for _ in monitor.epochs("pretraining", n_epochs):
-        loss, n_steps = train_on(runtime.shuffled(len(samples)), step, optimizer)
-        monitor.record(loss=loss.item() / n_steps)
-
-
-def update_centers(network: DCSSNetwork, samples: Samples, runtime: Runtime) -> Tensor:
-    """Move the centres to the weighted means of all latent vectors, Eq. (3), batch by batch.
-
-    Returns
-    -------
-    labels : Tensor of shape (n,), int64
-        Cluster of largest membership under the old centres.
-    """
-    weighted_sum, total_weight = torch.zeros_like(network.centers), torch.zeros_like(network.centers[:, :1])
-    labels = []
-    with evaluating(network):
-        for indices in sequential_batches(len(samples), INFERENCE_BATCH):
-            with runtime.autocast():
-                latent = network.encode(runtime.load(samples, indices)).float()
-            memberships = network.memberships(latent)
-            sums = weighted_centers(latent, memberships**network.fuzzifier)
-            weighted_sum, total_weight = weighted_sum + sums[0], total_weight + sums[1]
-            labels.append(memberships.argmax(1).cpu())
-        network.centers.copy_(weighted_sum / total_weight.clamp(min=torch.finfo(torch.float32).tiny))
-    return torch.cat(labels)
-
-
-def cluster_steps(
-    network: DCSSNetwork,
-    samples: Samples,
-    indices: Tensor,
-    optimizer: optim.Optimizer,
-    *,
-    centering_weight: float,
-    cluster_losses: str,
-    runtime: Runtime,
-) -> tuple[Tensor, int]:
-    """One batch of phase 1: memberships once, then K times forward, loss of one cluster, backward, step.
-
-    "aggregated" (DCSS_agg) takes K steps on the sum of the K losses instead.
-    """
-    batch = runtime.load(samples, indices)
-    with evaluating(network), runtime.autocast():
-        latent = network.encode(batch)
-    weights = network.memberships(latent) ** network.fuzzifier  # (b, K)
-    original = network.standardize(batch)
-    n_clusters = weights.shape[1]
-
-    def cluster_loss(latent: Tensor, reconstruction: Tensor, cluster: int) -> Tensor:
-        """Eq. (1a)."""
-        weight = weights[:, cluster]
-        loss = cluster_reconstruction_loss(original, reconstruction, weight)
-        return loss + centering_weight * cluster_centering_loss(latent, network.centers[cluster], weight)
-
-    def step(clusters: Tensor) -> Tensor:
-        with runtime.autocast():
-            latent = network.encode(batch)
-            reconstruction = network.decoder(latent)
-        losses = [cluster_loss(latent.float(), reconstruction.float(), k) for k in clusters.tolist()]
-        return torch.stack(losses).sum()
-
-    every = torch.arange(n_clusters)
-    turns = every[:, None] if cluster_losses == "successive" else every.expand(n_clusters, -1)
-    return train_on(turns, step, optimizer)
-
-
-def train_autoencoder(
-    network: DCSSNetwork,
-    samples: Samples,
-    *,
-    n_epochs: int,
-    centering_weight: float,
-    cluster_losses: str,
-    center_interval: int,
-    lr: float,
-    runtime: Runtime,
-    monitor: Monitor,
-) -> bool:
-    """Phase 1: cluster by cluster reconstruction and centring, Eqs. (1a) to (1c); centres every T1 epochs, Eq. (3).
-
-    Returns
-    -------
-    converged : bool
-        Whether hardly any label changed at the last update of the centres.
-    """
-    optimizer = optim.SGD([*network.encoder.parameters(), *network.decoder.parameters()], lr=lr, momentum=0.9)
-    tracker = LabelTracker.empty(len(samples), len(network.centers))
-    converged = False
-    network.train()
-    for epoch in monitor.epochs("phase 1", n_epochs):
-        losses = RunningMean()
-        for indices in runtime.shuffled(len(samples)):
-            total, _ = cluster_steps(
-                network,
-                samples,
-                indices,
-                optimizer,
-                centering_weight=centering_weight,
-                cluster_losses=cluster_losses,
-                runtime=runtime,
-            )
-            losses.add(total, len(indices))
-        if (epoch + 1) % center_interval == 0:
-            tracker.update(torch.arange(len(samples)), update_centers(network, samples, runtime))
-            summary = tracker.summary()
-            converged = summary["label_change"] <= _SETTLED
-            monitor.record(**summary)
-        monitor.record(loss=losses.mean())
-    return converged
-
-
-def train_mnet(
-    network: DCSSNetwork,
-    samples: Samples,
-    *,
-    n_epochs: int,
-    membership_epochs: int,
-    similar_threshold: float,
-    dissimilar_threshold: float,
-    encoder_lr: float,
-    lr: float,
-    runtime: Runtime,
-    monitor: Monitor,
-) -> bool:
-    """Phase 2: pairs that memberships, Eq. (4), and later MNet itself, Eq. (5), find adjacent or dissimilar.
-
-    Returns
-    -------
-    converged : bool
-        Whether hardly any label changed in the last epoch.
-    """
-    optimizer = optim.Adam([
-        {"params": network.encoder.parameters(), "lr": encoder_lr},
-        {"params": network.mnet.parameters(), "lr": lr},
-    ])
-    tracker = LabelTracker.empty(len(samples), len(network.centers))
-    selected = RunningMean()
-
-    def step(indices: Tensor, by_memberships: bool) -> Tensor:
-        with evaluating(network), runtime.autocast():
-            latent = network.encode(runtime.load(samples, indices))
-            proba = network.mnet(latent).float().softmax(1)
-        tracker.update(indices, proba.argmax(1))
-        judge = network.memberships(latent) if by_memberships else proba
-        similarity = judge @ judge.T
-        positive, negative = similarity >= similar_threshold, similarity <= dissimilar_threshold
-        selected.add((positive | negative).sum(), positive.numel())
-        with runtime.autocast():
-            logits = network.mnet(network.encode(runtime.view(samples, indices)))
-        predicted = logits.float().softmax(1)
-        return linear_pair_loss(predicted @ predicted.T, positive, negative)
-
-    converged = False
-    network.train()
-    for epoch in monitor.epochs("phase 2", n_epochs):
-        by_memberships = epoch < membership_epochs
-        selected = RunningMean()
-        total, n_steps = train_on(
-            runtime.shuffled(len(samples)), partial(step, by_memberships=by_memberships), optimizer
-        )
-        summary = tracker.summary()
-        monitor.record(loss=total.item() / n_steps, selected_share=selected.mean(), **summary)
-        if by_memberships:
-            update_centers(network, samples, runtime)
-        converged = not by_memberships and summary["label_change"] <= _SETTLED
-    return converged
 
 
 class DCSSClustering(BaseDeepClustering):
-    """TODO docstring."""
+    """Deep Clustering with Self-Supervision: an autoencoder shaped cluster by cluster, then pairs judged by MNet.
+
+    An autoencoder is pretrained and k-means started in its latent space u. Phase 1 minimises one loss a cluster, in
+    successive steps, weighted by fuzzy memberships p. Phase 2 puts the small network MNet on the encoder and pulls
+    pairs together or apart that p, and later MNet's own output q, find similar or dissimilar.
+
+    Parameters
+    ----------
+    n_clusters : int, default=10
+        Number of clusters K.
+    network : str or nn.Module, default="auto"
+        Autoencoder: "auto" (sized from the samples), a name in ``deepcluster_sk.networks.AUTOENCODERS``, or a module
+        with the submodules ``encoder`` and ``decoder``. It is copied, never changed.
+    encoder : nn.Module or None, default=None
+        A trained encoder to latent vectors (n, d) of your own: pretraining and phase 1 are left out, and phase 2 works
+        on it (the paper's general framework). It is copied, never changed.
+    latent_dim : int, default=10
+        Length of the latent vector u of the built-in autoencoders.
+    image_shape : tuple (height, width[, channels]) or None, default=None
+        Shape of one image; needed where X is flattened or its layout is ambiguous.
+    augment : "auto", None or callable, default="auto"
+        Random transforms of training samples: see :func:`~deepcluster_sk.augment.resolve_augmentation`. "auto" never
+        mirrors one-channel images and is wider than the papers' set, which is
+        :class:`~deepcluster_sk.augment.ImageAugmentation` with its defaults.
+    max_epochs : int or None, default=None
+        Most epochs of each phase.
+    pretrain_epochs, first_phase_epochs, second_phase_epochs : int or None, default=None
+        Epochs of each phase; None grows shorter with n, 0 skips the phase. The authors take 200, 200 and 20.
+    batch_size : int, default=256
+        Least number of samples a step; the authors take 500.
+    lr : float, default=1e-3
+        Learning rate of MNet (Adam).
+    first_phase_lr : float, default=1e-7
+        Learning rate of phase 1 (SGD with momentum 0.9, on losses summed over samples and pixels). The authors' 1e-6
+        diverges on networks with batch norm.
+    encoder_lr : float, default=1e-5
+        Learning rate of the encoder in phase 2 (Adam).
+    n_init : int, default=1
+        Networks trained, each from a seed of its own; the one of lowest final loss is kept.
+    fuzzifier : float, default=1.5
+        m of the memberships, > 1.
+    centering_weight : float, default=0.1
+        Weight α of the distance to the centre in phase 1.
+    cluster_losses : {"successive", "aggregated"}, default="successive"
+        One step a cluster, or (DCSS_agg) as many steps on the sum of all clusters' losses.
+    center_interval : int, default=2
+        Epochs T1 of phase 1 between updates of the centres.
+    second_phase : bool, default=True
+        False is DCSSu: phase 1 alone, with the memberships as probabilities.
+    mnet_start_epochs : int or None, default=None
+        Epochs in which MNet first learns the clusters of phase 1; None grows shorter with n, 0 starts it from random
+        weights, as the paper does.
+    membership_epochs : int, default=5
+        Epochs T2 of phase 2 in which memberships judge the pairs.
+    similar_threshold : float, default=0.8
+        Inner product ζ from which two samples are adjacent, in [0, 1].
+    dissimilar_threshold : float, default=0.2
+        Inner product γ up to which two samples are dissimilar, in [0, similar_threshold].
+    contrastive_weight : float, default=1.0
+        Weight in pretraining of the contrastive loss that draws a sample and its neighbours together in the latent
+        space; 0 is reconstruction alone, as in the paper.
+    n_neighbors : int, default=5
+        Nearest neighbours of each sample that pretraining draws near it; 0 uses its transforms alone.
+    temperature : float, default=0.5
+        Divisor of the cosine similarities in the contrastive loss, > 0.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Of convolutions and products in training. "auto" is bfloat16 for images where the hardware has it natively.
+        Losses and prediction are always float32.
+    device : "auto", str or torch.device, default="auto"
+        Where to train; "auto" takes a GPU if there is one.
+    random_state : int, RandomState or None, default=None
+        Seed of weights, order, transforms and pair sampling. The same seed and number of torch threads give the same
+        labels.
+    verbose : int, default=0
+        Above 0, a line an epoch is printed.
+
+    Attributes
+    ----------
+    labels_ : ndarray of shape (n_samples,), int64, in [0, n_clusters)
+        Cluster of each sample; clusters in use are numbered from 0 without gaps.
+    module_ : DCSSNetwork
+        Trained network in evaluation mode.
+    history_ : list of dict
+        One record an epoch: phase, epoch, loss, seconds, and from the method's own phases selected_share (share of
+        pairs or samples that take part), cluster_sizes and label_change (share of labels changed since the last look).
+    n_iter_ : int
+        Number of epochs run, all phases together.
+    converged_ : bool
+        Whether at most 0.1 % of the labels changed at the last look.
+    fit_report_ : dict
+        Diagnostics without labels: n_clusters_used, cluster_sizes, largest_share, mean_confidence, selected_share,
+        label_change.
+    n_features_in_ : int
+        Number of values in one sample.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X is a data frame with string columns.
+    cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
+        Centres μ in the latent space, in the order of the labels.
+
+    Raises
+    ------
+    TypeError, ValueError
+        By ``fit``, for a parameter or X that is not valid; the message names it.
+
+    Warns
+    -----
+    CollapseWarning
+        By ``fit``, if clusters stay empty or one holds nearly all samples.
+    ConvergenceWarning
+        By ``fit``, for thresholds under which the method's theorems do not hold: ζ <= 1/2, or γ >= ζ².
+
+    See Also
+    --------
+    DACClustering, DCCMClustering : Without an autoencoder.
+
+    Notes
+    -----
+    ``transform`` gives the latent vectors u.
+
+    References
+    ----------
+    Sadeghi and Armanfard, "Deep Clustering with Self-Supervision using Pairwise Similarities", 2024, Eqs. (1) to (5).
+    The contrastive loss: Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", 2020.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from deepcluster_sk import DCSSClustering
+    >>> X = load_digits(n_class=3).images[:150]
+    >>> dcss = DCSSClustering(n_clusters=3, max_epochs=20, random_state=0).fit(X)
+    >>> dcss.labels_.shape, dcss.cluster_centers_.shape
+    ((150,), (3, 10))
+    """
 
     def __init__(
         self,
@@ -313,9 +223,9 @@ class DCSSClustering(BaseDeepClustering):
     def _check_params(self) -> None:
         super()._check_params()
         check_number("latent_dim", self.latent_dim, int, 1)
-        check_number("first_phase_lr", self.first_phase_lr, float, 0, open="low")
+        check_number("first_phase_lr", self.first_phase_lr, float, 0, low_open=True)
         check_number("encoder_lr", self.encoder_lr, float, 0)
-        check_number("fuzzifier", self.fuzzifier, float, 1, open="low")
+        check_number("fuzzifier", self.fuzzifier, float, 1, low_open=True)
         check_number("centering_weight", self.centering_weight, float, 0)
         check_choice("cluster_losses", self.cluster_losses, ("successive", "aggregated"))
         check_number("center_interval", self.center_interval, int, 1)
@@ -419,6 +329,10 @@ class DCSSClustering(BaseDeepClustering):
             runtime=runtime,
             monitor=monitor,
         )
+
+    def _fitted_attributes(self, module: DCSSNetwork, scaling: Scaling, order: Sequence[int]) -> dict[str, Any]:
+        centers = module.centers.cpu().numpy()[np.asarray(order)]
+        return {**super()._fitted_attributes(module, scaling, order), "cluster_centers_": centers}
 
     def _represent(self, network: DCSSNetwork, batch: Tensor) -> tuple[Tensor, Tensor]:
         latent = network.encode(batch)

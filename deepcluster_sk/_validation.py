@@ -1,5 +1,6 @@
 """From what the user passes to what the package works with; every message about bad input is written here."""
 
+import math
 from numbers import Integral, Real
 from typing import Any
 
@@ -13,8 +14,10 @@ from sklearn.utils.validation import check_random_state, validate_data
 _CHANNEL_COUNTS = (1, 2, 3, 4)
 
 
-def check_number(name: str, value: object, kind: type, low: float, high: float = float("inf"), *, open: str = "") -> None:
-    """Raise unless ``value`` is a number of ``kind`` (int or float) within [low, high]; ends named in ``open`` excluded.
+def check_number(
+    name: str, value: object, kind: type, low: float, high: float = math.inf, *, low_open: bool = False
+) -> None:
+    """Raise unless ``value`` is a finite number of ``kind`` (int or float) within [low, high], or (low, high].
 
     Raises
     ------
@@ -23,14 +26,13 @@ def check_number(name: str, value: object, kind: type, low: float, high: float =
     ValueError
         If it lies outside, or is not finite.
     """
-    numeric = Integral if kind is int else Real
     what = "an integer" if kind is int else "a number"
-    if not isinstance(value, numeric) or isinstance(value, bool | np.bool_):
+    if not isinstance(value, Integral if kind is int else Real) or isinstance(value, bool | np.bool_):
         raise TypeError(f"{name}={value!r} must be {what}, got {type(value).__name__}.")
     number = float(value)  # type: ignore[arg-type]
-    inside = (low < number if "low" in open else low <= number) and (number < high if "high" in open else number <= high)
-    if not inside or number != number or number in (float("inf"), float("-inf")):
-        interval = f"{'(' if 'low' in open else '['}{low:g}, {high:g}{')' if 'high' in open or high == np.inf else ']'}"
+    above = low < number if low_open else low <= number
+    if not (above and number <= high and math.isfinite(number)):
+        interval = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high == math.inf else ']'}"
         raise ValueError(f"{name}={value!r} must be {what} in {interval}.")
 
 
@@ -58,9 +60,7 @@ def resolve_device(device: object) -> torch.device:
     return resolved
 
 
-def check_samples(
-    estimator: BaseEstimator, X: Any, image_shape: object, *, reset: bool
-) -> NDArray[Any]:
+def check_samples(estimator: BaseEstimator, X: Any, image_shape: object, *, reset: bool) -> NDArray[Any]:
     """Validate X and give it the layout the package works with.
 
     Parameters
@@ -155,9 +155,7 @@ def _guessed_layout(X_shape: tuple[int, ...]) -> _Layout:
     if len(sample) == 2:
         return _Layout(*sample, 1, channels_first=False)
     if len(sample) != 3:
-        raise ValueError(
-            f"X of shape {X_shape} must be (n, n_features), (n, h, w), (n, h, w, c) or (n, c, h, w)."
-        )
+        raise ValueError(f"X of shape {X_shape} must be (n, n_features), (n, h, w), (n, h, w, c) or (n, c, h, w).")
     first, last = sample[0] in _CHANNEL_COUNTS, sample[2] in _CHANNEL_COUNTS
     if first == last:
         raise ValueError(

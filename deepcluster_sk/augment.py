@@ -1,7 +1,7 @@
 """Random transforms of whole batches, drawn anew for every sample.
 
-An augmentation is any callable ``augment(batch, generator) -> batch``. Parameters are drawn on the CPU from the explicit
-generator, so that every device sees the same draws, and applied on the batch's own device without a loop over samples.
+An augmentation is any callable ``augment(batch, generator) -> batch``. Parameters are drawn on the CPU from the
+explicit generator, so that every device sees the same draws, and applied on the batch's own device without a loop.
 """
 
 import inspect
@@ -127,7 +127,9 @@ class ImageAugmentation:
         size = 1 + centered[:, 1] * self.zoom
         cos, sin = angle.cos() / size, angle.sin() / size
         mirror = torch.where(flipped & self.horizontal_flip, -1.0, 1.0)
-        x = torch.stack([cos * mirror, aspect * (self.shear * centered[:, 4] - sin), 2 * self.shift * centered[:, 2]], dim=1)
+        x = torch.stack(
+            [cos * mirror, aspect * (self.shear * centered[:, 4] - sin), 2 * self.shift * centered[:, 2]], dim=1
+        )
         y = torch.stack([sin * mirror / aspect, cos, 2 * self.shift * centered[:, 3]], dim=1)
         return torch.stack([x, y], dim=1)
 
@@ -188,8 +190,8 @@ def resolve_augmentation(augment: object, sample_shape: tuple[int, ...]) -> Augm
     ----------
     augment : "auto", None or callable
         "auto" is :class:`FeatureNoise` for feature vectors, :meth:`ImageAugmentation.color` for images of three
-        channels and :meth:`ImageAugmentation.strong` for all others; None leaves samples as they are; a callable is called
-        as ``augment(batch, generator)`` if it needs two arguments or has one called ``generator``, else as
+        channels and :meth:`ImageAugmentation.strong` for all others; None leaves samples as they are; a callable is
+        called as ``augment(batch, generator)`` if it needs two arguments or has one called ``generator``, else as
         ``augment(batch)``, like torchvision's transforms (which draw once a batch).
     sample_shape : tuple of int
         (c, h, w) of images, (n_features,) of feature vectors.

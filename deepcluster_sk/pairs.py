@@ -199,9 +199,7 @@ class PairSample(NamedTuple):
     negative: Tensor
 
 
-def sample_pairs(
-    similarity: Tensor, graph: Tensor, strategy: PairSampling, generator: torch.Generator
-) -> PairSample:
+def sample_pairs(similarity: Tensor, graph: Tensor, strategy: PairSampling, generator: torch.Generator) -> PairSample:
     """Draw up to n positive and n negative pairs from the pseudo-graph of n samples.
 
     Parameters

@@ -1,12 +1,13 @@
 """Sphinx configuration: python -m sphinx -W --keep-going -b html docs docs/_build/html"""
 
 import warnings
-from importlib.metadata import version as installed_version
+
+from deepcluster_sk import __version__
 
 project = "deepcluster_sk"
 author = "deepcluster_sk developers"
-copyright = "2026, deepcluster_sk developers"  # noqa: A001
-version = release = installed_version("deepcluster_sk")
+copyright = "2026, deepcluster_sk developers"
+version = release = __version__
 
 extensions = [
     "sphinx.ext.autodoc",

@@ -35,7 +35,7 @@ digits = load_digits()
 images, target = digits.images[:250], digits.target[:250]
 split = ShuffleSplit(n_splits=2, test_size=0.3, random_state=0)
 dccm = DCCMClustering(n_clusters=10, max_epochs=10, random_state=0)
-grid = {"label_weight": [0.0, 5.0]}
+grid = {"n_neighbors": [0, 5]}  # of the warm-up
 with_labels = GridSearchCV(dccm, grid, scoring=clustering_accuracy_scorer, cv=split, n_jobs=2, refit=False)
 with_labels.fit(images, target)
 

@@ -438,5 +438,6 @@ def test_width_of_centres_and_mnet_is_the_encoders():
 
 
 def test_encoder_to_maps_raises():
-    with pytest.raises(ValueError, match=r"encoder=Conv2d must give a vector for a sample of shape \(1, 4, 4\); it gives shape \(2, 4, 4\)"):
-        DCSSNetwork(nn.Conv2d(1, 2, 1), None, sample_shape=\(1, 4, 4\), n_clusters=3, fuzzifier=1.5)
+    needed = r"encoder=Conv2d must give a vector for a sample of shape \(1, 4, 4\); it gives shape \(2, 4, 4\)"
+    with pytest.raises(ValueError, match=needed):
+        DCSSNetwork(nn.Conv2d(1, 2, 1), None, sample_shape=(1, 4, 4), n_clusters=3, fuzzifier=1.5)

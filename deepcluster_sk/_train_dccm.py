@@ -1,0 +1,174 @@
+"""Deep Comprehensive Correlation Mining (Wu et al., ICCV 2019): the schedule of the paper."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, optim
+
+from deepcluster_sk._data import Samples, shuffled_batches
+from deepcluster_sk._engine import LabelTracker, Monitor, RunningMean, Runtime, evaluating, train_on
+from deepcluster_sk.losses import mutual_information_loss, pair_cross_entropy, pseudo_label_loss
+from deepcluster_sk.networks import ClusterNetwork, LocalDiscriminator
+from deepcluster_sk.pairs import PairSampling, cosine_similarity_matrix, pseudo_graph, pseudo_labels, sample_pairs
+
+# Share of labels that still change in an epoch when training counts as converged.
+_SETTLED = 1e-3
+
+
+class Block(NamedTuple):
+    """Some samples, with the pseudo-graph and pseudo-labels that the network as it stands gives them un-augmented."""
+
+    indices: Tensor  # (m,), int64
+    similarity: Tensor  # (m, m)
+    graph: Tensor  # (m, m), bool: W
+    labels: Tensor  # (m,), int64: y
+    confident: Tensor  # (m,), bool: V
+
+
+def label_block(
+    network: ClusterNetwork,
+    samples: Samples,
+    indices: Tensor,
+    *,
+    graph_threshold: float,
+    label_threshold: float,
+    runtime: Runtime,
+) -> Block:
+    """Pseudo-graph and pseudo-labels of some samples, Eqs. (2), (7) and (8)."""
+    with evaluating(network), runtime.autocast():
+        logits = network(runtime.load(samples, indices))
+    proba = logits.float().softmax(1)
+    similarity = cosine_similarity_matrix(proba)
+    return Block(indices, similarity, pseudo_graph(similarity, graph_threshold), *pseudo_labels(proba, label_threshold))
+
+
+def correlation_loss(logits: Tensor, block: Block, rows: Tensor, label_weight: float) -> Tensor:
+    """Graph loss and α times label loss of one view, Eq. (10) on the originals and Eq. (12) on their transforms."""
+    graph = block.graph[rows][:, rows]
+    similarity = cosine_similarity_matrix(logits.softmax(1))
+    loss = pair_cross_entropy(similarity, graph, ~graph)
+    if label_weight > 0:
+        loss = loss + label_weight * pseudo_label_loss(logits, block.labels[rows], block.confident[rows])
+    return loss
+
+
+def triplet_loss(
+    discriminator: LocalDiscriminator,
+    shallow: Tensor,
+    deep: Tensor,
+    block: Block,
+    rows: Tensor,
+    *,
+    pair_sampling: PairSampling,
+    n_positions: int | None,
+    runtime: Runtime,
+) -> Tensor:
+    """Triplet mutual information of a batch, Eqs. (13) and (14), at some or all positions of the shallow map."""
+    similarity, graph = block.similarity[rows][:, rows], block.graph[rows][:, rows]
+    positive, negative = sample_pairs(similarity, graph, pair_sampling, runtime.generator)
+    positions = None
+    if n_positions is not None:
+        n_all = shallow[0, 0].numel()
+        positions = torch.randperm(n_all, generator=runtime.generator)[:n_positions].to(shallow.device)
+    with runtime.autocast():
+        shallow_projected, deep_projected = discriminator.project(shallow, deep, positions)
+        itself = torch.arange(len(rows), device=deep.device)[:, None].expand(-1, 2)
+        anchor, partner = torch.cat([itself, positive, negative]).T
+        scores = discriminator(deep_projected[anchor], shallow_projected[partner]).float()
+    n_joint = len(itself) + len(positive)
+    return mutual_information_loss(scores[:n_joint], scores[n_joint:])
+
+
+def resolve_positions(mi_positions: float | None, n_all: int) -> int | None:
+    """Number of positions that a count, a fraction or None (all) stand for."""
+    if mi_positions is None:
+        return None
+    n_positions = mi_positions if isinstance(mi_positions, int | np.integer) else round(mi_positions * n_all)
+    return min(max(int(n_positions), 1), n_all)
+
+
+def train_dccm(
+    network: ClusterNetwork,
+    samples: Samples,
+    *,
+    n_clusters: int,
+    n_epochs: int,
+    graph_threshold: float,
+    label_threshold: float,
+    label_weight: float,
+    local_robustness: bool,
+    mi_weight: float,
+    mi_positions: float | None,
+    pair_sampling: PairSampling,
+    block_size: int,
+    passes_per_block: int,
+    lr: float,
+    runtime: Runtime,
+    monitor: Monitor,
+) -> bool:
+    """Algorithm 1 on blocks: take pseudo-graph and pseudo-labels, then minimise Eq. (15) on both views.
+
+    Returns
+    -------
+    converged : bool
+        Whether hardly any label changed in the last epoch.
+    """
+    with evaluating(network):
+        example = network.stages(runtime.load(samples, torch.arange(2)))
+    discriminator = runtime.place(LocalDiscriminator(example.shallow.shape[1], example.embedding.shape[1]))
+    n_positions = resolve_positions(mi_positions, example.shallow[0, 0].numel())
+    optimizer = optim.RMSprop([*network.parameters(), *discriminator.parameters()], lr=lr)
+    tracker = LabelTracker.empty(len(samples), n_clusters)
+
+    def block_step(block: Block) -> Callable[[Tensor], Tensor]:
+        """Eq. (15) as a function of rows of the block."""
+
+        def step(rows: Tensor) -> Tensor:
+            indices = block.indices[rows]
+            views = [runtime.load(samples, indices)]
+            if local_robustness:
+                views.append(runtime.view(samples, indices))
+            with runtime.autocast():
+                shallow, _, embedding, logits = network.stages(torch.cat(views))
+            losses = [correlation_loss(part, block, rows, label_weight) for part in logits.float().split(len(rows))]
+            loss = torch.stack(losses).sum()
+            if mi_weight > 0:
+                original = slice(len(rows))
+                loss = loss + mi_weight * triplet_loss(
+                    discriminator,
+                    shallow[original],
+                    embedding[original],
+                    block,
+                    rows,
+                    pair_sampling=pair_sampling,
+                    n_positions=n_positions,
+                    runtime=runtime,
+                )
+            return loss
+
+        return step
+
+    converged = False
+    for _ in monitor.epochs("DCCM", n_epochs):
+        losses, confident, edges = RunningMean(), RunningMean(), RunningMean()
+        for indices in shuffled_batches(len(samples), block_size, runtime.generator):
+            block = label_block(
+                network,
+                samples,
+                indices,
+                graph_threshold=graph_threshold,
+                label_threshold=label_threshold,
+                runtime=runtime,
+            )
+            tracker.update(indices, block.labels)
+            confident.add(block.confident.sum(), len(indices))
+            edges.add(block.graph.sum(), block.graph.numel())
+            step = block_step(block)
+            for _ in range(passes_per_block):
+                losses.add(*train_on(runtime.shuffled(len(indices)), step, optimizer))
+        summary = tracker.summary()
+        monitor.record(loss=losses.mean(), selected_share=confident.mean(), edge_share=edges.mean(), **summary)
+        converged = summary["label_change"] <= _SETTLED
+    return converged

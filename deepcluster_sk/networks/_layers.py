@@ -1,0 +1,60 @@
+"""Building blocks of the networks, and how a module is asked for the shape of its output."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+Shape = tuple[int, ...]
+
+
+class Standardize(nn.Module):
+    """Subtract the mean of each channel, divide by the overall standard deviation; both fixed before training."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(n_channels))
+        self.register_buffer("std", torch.ones(()))
+
+    def forward(self, batch: Tensor) -> Tensor:
+        mean = self.mean.view(-1, *[1] * (batch.ndim - 2))
+        return (batch - mean) / self.std
+
+
+def conv(n_in: int, n_out: int, kernel: int = 3, *, padding: int = 0) -> nn.Sequential:
+    """Convolution, batch norm, ReLU; He initialisation."""
+    convolution = nn.Conv2d(n_in, n_out, kernel, padding=padding, bias=False)
+    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+    return nn.Sequential(convolution, nn.BatchNorm2d(n_out), nn.ReLU())
+
+
+def dense(n_in: int, n_out: int, *, identity: bool = False) -> nn.Sequential:
+    """Linear layer, batch norm, ReLU."""
+    linear = nn.Linear(n_in, n_out, bias=False)
+    if identity:
+        nn.init.eye_(linear.weight)
+    return nn.Sequential(linear, nn.BatchNorm1d(n_out), nn.ReLU())
+
+
+def output_of(function: Callable[[Tensor], Tensor], module: nn.Module, sample_shape: Shape) -> Tensor:
+    """What ``function``, which runs ``module``, makes of two samples; running statistics and modes stay as they are."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        with torch.no_grad():
+            return function(torch.zeros(2, *sample_shape))
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def output_shape(module: nn.Module, sample_shape: Shape) -> Shape:
+    """Shape of one sample's output."""
+    return tuple(output_of(module, module, sample_shape).shape[1:])
+
+
+# What a module raises when it is given a batch it was not made for.
+MODULE_ERRORS = (RuntimeError, ValueError, TypeError, AttributeError, IndexError)

@@ -1,0 +1,144 @@
+"""The layout: imports go one way, and files and functions stay small enough to read."""
+
+import ast
+import io
+import tokenize
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+import deepcluster_sk
+
+PACKAGE = Path(deepcluster_sk.__file__).parent
+MODULES = {path.stem: path for path in sorted(PACKAGE.glob("*.py"))}
+
+# A module imports only from rows above its own.
+LAYERS = (
+    {"exceptions", "_validation"},
+    {"_data", "augment"},
+    {"pairs"},
+    {"networks", "losses", "metrics"},
+    {"_engine"},
+    {"_start"},
+    {"_base"},
+    {"_dac", "_dccm", "_dcss"},
+    {"display"},
+    {"__init__"},
+)
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+# Modules below the estimators that name scikit-learn's base class, and why.
+MAY_NAME_BASE = {"_validation": "annotates the estimator that it sets n_features_in_ on"}
+
+MAX_FILE_LINES, MAX_BODY_LINES = 400, 40
+LONG_FILES: dict[str, str] = {}
+LONG_BODIES = {
+    "_dccm.train_dccm": "the paper's algorithm in one piece, its loss as an inner function",
+    "_dcss.DCSSClustering._train": "the phases in their order, every parameter passed by name",
+}
+
+
+def tree(name):
+    return ast.parse(MODULES[name].read_text(encoding="utf-8"))
+
+
+def imported(name):
+    """Full dotted names that a module imports, wherever in it."""
+    for node in ast.walk(tree(name)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} uses a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own_imports(name):
+    """Modules of the package that a module imports; the package itself counts as ``__init__``."""
+    for dotted in imported(name):
+        package, *rest = dotted.split(".")
+        if package == "deepcluster_sk":
+            yield rest[0] if rest and rest[0] in MODULES else "__init__"
+
+
+def test_every_module_has_its_place():
+    assert set(MODULES) == set(LEVEL)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_come_from_layers_below(name):
+    backward = [other for other in own_imports(name) if LEVEL[other] >= LEVEL[name]]
+    assert not backward, f"{name} imports {backward}, which do not lie below it"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if LEVEL[name] < LEVEL["_base"]])
+def test_scikit_learns_base_classes_stay_at_the_edge(name):
+    found = [dotted for dotted in imported(name) if dotted.startswith("sklearn.base")]
+    assert bool(found) == (name in MAY_NAME_BASE), f"{name} imports {found}"
+
+
+def code_lines(source):
+    """Numbers of the lines that hold more than comments and blanks."""
+    skipped = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    lines = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in skipped:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    return lines
+
+
+def body_sizes(name):
+    """(qualified name, lines of code of the body without its docstring) of every function."""
+    source = MODULES[name].read_text(encoding="utf-8")
+    lines = code_lines(source)
+
+    def walk(node, prefix):
+        for child in ast.iter_child_nodes(node):
+            path = f"{prefix}.{child.name}" if hasattr(child, "name") else prefix
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+                body = child.body[1:] if ast.get_docstring(child) is not None else child.body
+                if body:
+                    yield path, len(lines & set(range(body[0].lineno, body[-1].end_lineno + 1)))
+            yield from walk(child, path)
+
+    return list(walk(ast.parse(source), name))
+
+
+EXAMPLE = '''
+class C:
+    def f(
+        self,
+    ):
+        """Doc."""
+
+        # why
+        a = [
+            1,
+        ]
+        return a
+'''
+
+
+def test_body_sizes_leave_out_signature_docstring_comments_and_blank_lines(monkeypatch, tmp_path):
+    path = tmp_path / "example.py"
+    path.write_text(EXAMPLE)
+    monkeypatch.setitem(MODULES, "example", path)
+    assert body_sizes("example") == [("example.C.f", 4)]
+
+
+def test_files_are_short():
+    lengths = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in MODULES.items()}
+    assert {name: n for name, n in lengths.items() if n > MAX_FILE_LINES and name not in LONG_FILES} == {}
+    assert {name for name in LONG_FILES if lengths.get(name, 0) <= MAX_FILE_LINES} == set(), "no longer an exception"
+
+
+def test_function_bodies_are_short():
+    sizes = {path: n for name in MODULES for path, n in body_sizes(name)}
+    assert {path: n for path, n in sizes.items() if n > MAX_BODY_LINES and path not in LONG_BODIES} == {}
+    assert {path for path in LONG_BODIES if sizes.get(path, 0) <= MAX_BODY_LINES} == set(), "no longer an exception"
+
+
+def test_layers_are_distinct():
+    for upper, lower in pairwise(LAYERS):
+        assert not upper & lower
+    assert len(LEVEL) == sum(map(len, LAYERS))
