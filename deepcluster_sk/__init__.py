@@ -3,6 +3,7 @@
 from deepcluster_sk._dac import DACClustering
 from deepcluster_sk._dccm import DCCMClustering
 from deepcluster_sk._dcss import DCSSClustering
+from deepcluster_sk.exceptions import CollapseWarning
 
-__all__ = ["DACClustering", "DCCMClustering", "DCSSClustering"]
+__all__ = ["CollapseWarning", "DACClustering", "DCCMClustering", "DCSSClustering"]
 __version__ = "0.1.0.dev0"

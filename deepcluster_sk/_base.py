@@ -33,6 +33,11 @@ class _Run(NamedTuple):
     history: list[dict[str, Any]]
     converged: bool
 
+    @property
+    def final_loss(self) -> float:
+        """Loss of the last epoch; infinite if none was run."""
+        return self.history[-1]["loss"] if self.history else float("inf")
+
 
 class BaseDeepClustering(
     CallbackSupportMixin,
@@ -70,7 +75,8 @@ class BaseDeepClustering(
         check_number("n_init", self.n_init, int, 1)
         check_number("n_neighbors", self.n_neighbors, int, 0)
         check_number("temperature", self.temperature, float, 0, low_open=True)
-        check_number("verbose", int(self.verbose), int, 0)
+        if not isinstance(self.verbose, bool):
+            check_number("verbose", self.verbose, int, 0)
         check_choice("precision", self.precision, ("auto", "float32", "bfloat16"))
 
     def _n_epochs(self, name: str, n_samples: int, at_500: int) -> int:
@@ -88,7 +94,7 @@ class BaseDeepClustering(
     def _start_phases(self, n_samples: int) -> dict[str, int]:
         """Epochs of the start that DAC and DCCM share."""
         warm_up = self._n_epochs("warmup_epochs", n_samples, at_500=60)
-        return {"warm-up": warm_up, "label start": min(warm_up, self._n_epochs_default(n_samples, at_500=10))}
+        return {"warm-up": warm_up, "label start": min(warm_up, self._n_epochs_default(n_samples, at_500=40))}
 
     @with_callbacks  # type: ignore[untyped-decorator]
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -127,7 +133,7 @@ class BaseDeepClustering(
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             for restart in range(self.n_init):
                 run = self._run(samples, seed + restart, device, context, X, y)
-                if best is None or run.history[-1]["loss"] < best.history[-1]["loss"]:
+                if best is None or run.final_loss < best.final_loss:
                     best = run
         assert best is not None  # noqa: S101  n_init >= 1
         self._store(best, samples, scaling)
@@ -175,7 +181,8 @@ class BaseDeepClustering(
         embedding, proba = self._infer(run.network, samples)
         sizes = np.bincount(proba.argmax(1), minlength=self.n_clusters)
         order = np.argsort(sizes == 0, kind="stable")
-        vars(self).update(self._fitted_attributes(run.network, scaling, order))
+        for name, value in self._fitted_attributes(run.network, scaling, order.tolist()).items():
+            setattr(self, name, value)
         self.labels_ = proba[:, order].argmax(1)
         self.history_ = run.history
         self.n_iter_ = len(run.history)
@@ -186,7 +193,7 @@ class BaseDeepClustering(
     def _report(self, proba: NDArray[np.float32], sizes: NDArray[np.intp]) -> dict[str, Any]:
         """Label-free diagnostics; warns of a collapse."""
         n_used = int((sizes > 0).sum())
-        last = self.history_[-1]
+        last = self.history_[-1] if self.history_ else {}
         report = {
             "n_clusters_used": n_used,
             "cluster_sizes": sizes.tolist(),
@@ -221,7 +228,7 @@ class BaseDeepClustering(
         -------
         labels : ndarray of shape (n_samples,), int64, in [0, n_clusters)
         """
-        return self.fit(X, y, **kwargs).labels_  # type: ignore[no-any-return]
+        return self.fit(X, y, **kwargs).labels_
 
     def predict(self, X: Any) -> NDArray[np.intp]:
         """Cluster of each sample: the most probable one.

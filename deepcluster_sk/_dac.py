@@ -96,7 +96,7 @@ class DACClustering(BaseDeepClustering):
         label_change.
     n_features_in_ : int
         Number of values in one sample.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, where X is a data frame with string columns.
 
     Raises

@@ -36,19 +36,19 @@ class Scaling:
     One scale for all features keeps the distances between samples what they were, up to a factor.
     """
 
-    offset: NDArray[np.float32]  # () or (n_features,)
-    scale: np.float32
+    offset: float | NDArray[np.float64]  # () or (n_features,)
+    scale: float
 
     @classmethod
     def of(cls, array: NDArray[Any]) -> "Scaling":
         """Scaling of training data: its dtype's range for uint8, else the range (images) or moments (vectors) seen."""
         if array.ndim == 2:
             mean, std = moments(array)
-            return cls(mean.astype(np.float32), np.float32(std or 1))
+            return cls(mean, std or 1.0)
         if array.dtype == np.uint8:
-            return cls(np.float32(0), np.float32(255))  # type: ignore[arg-type]
+            return cls(0.0, 255.0)
         low, high = float(array.min()), float(array.max())
-        return cls(np.float32(low), np.float32((high - low) or 1))  # type: ignore[arg-type]
+        return cls(low, (high - low) or 1.0)
 
 
 def moments(array: NDArray[Any]) -> tuple[NDArray[np.float64], float]:
@@ -85,15 +85,16 @@ class ArraySamples:
         return len(self.array)
 
     def batch(self, indices: Tensor) -> Tensor:
-        raw = self.array[indices.numpy()].astype(np.float32, copy=False)
-        return torch.from_numpy((raw - self.scaling.offset) / self.scaling.scale)
+        raw = self.array[indices.numpy()]
+        # In the array's own precision first: float32 cannot tell apart values far from 0 that float64 can.
+        scaled = (raw - self.scaling.offset) / self.scaling.scale
+        return torch.from_numpy(scaled.astype(np.float32, copy=False))
 
     def channel_moments(self) -> tuple[Tensor, Tensor]:
         """Mean of each channel (c,) and overall standard deviation () of the scaled samples, float32."""
         mean, std = moments(self.array)
-        scale = float(self.scaling.scale)
-        shifted = (mean - self.scaling.offset) / scale
-        return torch.as_tensor(shifted, dtype=torch.float32), torch.tensor(std / scale or 1.0, dtype=torch.float32)
+        shifted = (mean - self.scaling.offset) / self.scaling.scale
+        return torch.as_tensor(shifted, dtype=torch.float32), torch.tensor(std / self.scaling.scale or 1.0)
 
 
 def sequential_batches(n_samples: int, batch_size: int) -> Iterator[Tensor]:

@@ -113,7 +113,7 @@ class DCSSClustering(BaseDeepClustering):
         label_change.
     n_features_in_ : int
         Number of values in one sample.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, where X is a data frame with string columns.
     cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
         Centres μ in the latent space, in the order of the labels.
@@ -255,7 +255,7 @@ class DCSSClustering(BaseDeepClustering):
         phases = {
             "pretraining": self._n_epochs("pretrain_epochs", n_samples, at_500=60),
             "phase 1": self._n_epochs("first_phase_epochs", n_samples, at_500=8),
-            "label start": self._n_epochs("mnet_start_epochs", n_samples, at_500=10),
+            "label start": self._n_epochs("mnet_start_epochs", n_samples, at_500=40),
             "phase 2": self._n_epochs("second_phase_epochs", n_samples, at_500=20),
         }
         if self.encoder is not None:
@@ -293,17 +293,19 @@ class DCSSClustering(BaseDeepClustering):
         _, centers = kmeans_labels(latent, self.n_clusters, seed=runtime.generator.initial_seed() % 2**32)
         network.centers.copy_(centers)
         network.uses_mnet = False
-        converged = train_autoencoder(
-            network,
-            samples,
-            n_epochs=phases["phase 1"],
-            centering_weight=self.centering_weight,
-            cluster_losses=self.cluster_losses,
-            center_interval=self.center_interval,
-            lr=self.first_phase_lr,
-            runtime=runtime,
-            monitor=monitor,
-        )
+        converged = False
+        if phases["phase 1"]:
+            converged = train_autoencoder(
+                network,
+                samples,
+                n_epochs=phases["phase 1"],
+                centering_weight=self.centering_weight,
+                cluster_losses=self.cluster_losses,
+                center_interval=self.center_interval,
+                lr=self.first_phase_lr,
+                runtime=runtime,
+                monitor=monitor,
+            )
         if not phases["phase 2"] or monitor.stopped:
             return converged
         labels = update_centers(network, samples, runtime)

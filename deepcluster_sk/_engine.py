@@ -44,7 +44,7 @@ class Runtime:
 
     def place(self, module: M) -> M:
         """Move a module here, its convolutions in channels-last order, which every processor prefers."""
-        return module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        return module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def load(self, samples: Samples, indices: Tensor) -> Tensor:
         """Samples by index, on the device."""
@@ -156,6 +156,8 @@ class Monitor:
         One record an epoch.
     stopped : bool
         Whether ``end`` asked for a stop; no epoch starts after that.
+    phase_is_over : bool
+        Whether the schedule ended the phase; the next phase starts all the same.
     """
 
     begin: Callable[[], Any]
@@ -163,11 +165,13 @@ class Monitor:
     verbose: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     stopped: bool = False
+    phase_is_over: bool = False
 
     def epochs(self, phase: str, n_epochs: int) -> Iterator[int]:
-        """Count epochs 0, 1, .. of a phase; the body of the loop calls :meth:`record` once."""
+        """Count epochs 0, 1, .. of a phase; the body of the loop calls :meth:`record` and never leaves the loop."""
+        self.phase_is_over = False
         for epoch in range(n_epochs):
-            if self.stopped:
+            if self.stopped or self.phase_is_over:
                 return
             context, start = self.begin(), time.perf_counter()
             self.history.append({"phase": phase, "epoch": epoch})
@@ -176,6 +180,10 @@ class Monitor:
             if self.verbose > 0:
                 _print_record(self.history[-1], n_epochs)
             self.stopped = self.end(context)
+
+    def end_phase(self) -> None:
+        """Make the epoch under way the last of its phase."""
+        self.phase_is_over = True
 
     def record(self, **values: Any) -> None:
         """Add values to the record of the epoch under way."""
@@ -220,6 +228,10 @@ class RunningMean:
     """Mean of sums that arrive batch by batch and stay on their device until it is asked for."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all that was added."""
         self.total: Tensor | float = 0.0
         self.count = 0
 

@@ -7,6 +7,7 @@ gives every sample a first cluster. ``warmup_epochs=0`` skips all of it.
 
 from collections.abc import Callable, Iterable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from sklearn.cluster import KMeans
@@ -15,7 +16,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
 from deepcluster_sk._data import Samples, sequential_batches
-from deepcluster_sk._engine import INFERENCE_BATCH, Monitor, Runtime, infer, settle_batch_norm, train_on
+from deepcluster_sk._engine import INFERENCE_BATCH, Monitor, RunningMean, Runtime, infer, settle_batch_norm, train_on
 from deepcluster_sk.losses import contrastive_loss
 from deepcluster_sk.networks import ClusterNetwork
 
@@ -26,6 +27,8 @@ _NEIGHBOR_SIDE = 32
 _PROJECTION_DIM = 64
 # Learning rate of Adam in both steps.
 _LR = 1e-3
+# Share of k-means' labels that the network must reproduce before the method proper begins.
+_LEARNT = 0.95
 
 
 def default_epochs(n_samples: int, at_500: int) -> int:
@@ -65,12 +68,9 @@ def nearest_neighbors(samples: Samples, n_neighbors: int, generator: torch.Gener
         return itself
     subset = torch.randperm(n_samples, generator=generator)[:_N_PCA_SAMPLES]
     fitted_on = _flat(samples, subset)
-    reduce = lambda rows: rows  # noqa: E731
-    if fitted_on.shape[1] > _N_COMPONENTS:
-        n_components = min(_N_COMPONENTS, *fitted_on.shape)
-        reduce = PCA(n_components, random_state=0).fit(fitted_on.numpy()).transform
+    components = PCA(min(_N_COMPONENTS, *fitted_on.shape), random_state=0).fit(fitted_on.numpy())
     batches = sequential_batches(n_samples, INFERENCE_BATCH)
-    points = torch.cat([torch.as_tensor(reduce(_flat(samples, indices).numpy())) for indices in batches]).numpy()
+    points = np.concatenate([components.transform(_flat(samples, indices).numpy()) for indices in batches])
     # Without a query set scikit-learn leaves each point itself out, even among duplicates.
     found = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute").fit(points).kneighbors(return_distance=False)
     return torch.cat([itself, torch.as_tensor(found, dtype=torch.int32)], dim=1)
@@ -116,7 +116,8 @@ def contrastive_warm_up(
         views = runtime.view(samples, torch.cat([indices, partners]))
         with runtime.autocast():
             embedding = projection(network.features(views)).float()
-        return contrastive_loss(*embedding.chunk(2), temperature)
+        first, second = embedding.chunk(2)
+        return contrastive_loss(first, second, temperature)
 
     network.train()
     for _ in monitor.epochs("warm-up", n_epochs):
@@ -148,18 +149,27 @@ def learn_labels(
     runtime: Runtime,
     monitor: Monitor,
 ) -> None:
-    """Train ``logits_of``, by its ``parameters``, to give transformed samples the labels they were given."""
+    """Train ``logits_of``, by its ``parameters``, until it gives transformed samples the labels they were given.
+
+    It ends early once nearly all are right: the method that follows is to correct the labels, not to defend them.
+    """
     optimizer = torch.optim.Adam(parameters, lr=_LR)
     cluster_sizes = labels.bincount().tolist()
+    agreement = RunningMean()
 
     def step(indices: Tensor) -> Tensor:
         with runtime.autocast():
             logits = logits_of(runtime.view(samples, indices)).float()
-        return F.cross_entropy(logits, labels[indices].to(logits.device))
+        targets = labels[indices].to(logits.device)
+        agreement.add((logits.argmax(1) == targets).sum(), len(indices))
+        return F.cross_entropy(logits, targets)
 
     for _ in monitor.epochs("label start", n_epochs):
+        agreement.reset()
         loss, n_steps = train_on(runtime.shuffled(len(samples)), step, optimizer)
-        monitor.record(loss=loss.item() / n_steps, cluster_sizes=cluster_sizes)
+        monitor.record(loss=loss.item() / n_steps, agreement=agreement.mean(), cluster_sizes=cluster_sizes)
+        if agreement.mean() >= _LEARNT:
+            monitor.end_phase()
 
 
 def start_from_kmeans(

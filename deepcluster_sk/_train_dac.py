@@ -99,7 +99,7 @@ def train_dac(
     """
     optimizer = optim.RMSprop(network.parameters(), lr=lr)
     tracker = LabelTracker.empty(len(samples), n_clusters)
-    curriculum = 0.0
+    curriculum, converged = 0.0, False
     for epoch in monitor.epochs("DAC", n_epochs):
         upper, lower = adaptive_thresholds(curriculum)
         if pair_selection == "all":
@@ -129,5 +129,6 @@ def train_dac(
         curriculum = advance_curriculum(curriculum, curriculum_rate)
         upper, lower = adaptive_thresholds(curriculum)
         if pair_selection == "adaptive" and lower > upper:
-            return True
-    return pair_selection == "all" and not monitor.stopped
+            converged = True
+            monitor.end_phase()
+    return converged or (pair_selection == "all" and not monitor.stopped)

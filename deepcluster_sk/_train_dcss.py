@@ -47,7 +47,7 @@ def pretrain(
     all others pushed apart.
     """
     neighbors = nearest_neighbors(samples, n_neighbors if contrastive_weight > 0 else 0, runtime.generator)
-    optimizer = optim.Adam([*network.encoder.parameters(), *network.decoder.parameters()], lr=1e-3)
+    optimizer = optim.Adam(network.autoencoder_parameters(), lr=1e-3)
 
     def step(indices: Tensor) -> Tensor:
         if contrastive_weight > 0:
@@ -58,7 +58,8 @@ def pretrain(
             reconstruction = network.decoder(latent)
         loss = reconstruction_loss(original, reconstruction.float()) / original[0].numel()
         if contrastive_weight > 0:
-            loss = loss + contrastive_weight * contrastive_loss(*latent.float().chunk(2), temperature)
+            first, second = latent.float().chunk(2)
+            loss = loss + contrastive_weight * contrastive_loss(first, second, temperature)
         return loss
 
     network.train()
@@ -147,7 +148,7 @@ def train_autoencoder(
     converged : bool
         Whether hardly any label changed at the last update of the centres.
     """
-    optimizer = optim.SGD([*network.encoder.parameters(), *network.decoder.parameters()], lr=lr, momentum=0.9)
+    optimizer = optim.SGD(network.autoencoder_parameters(), lr=lr, momentum=0.9)
     tracker = LabelTracker.empty(len(samples), len(network.centers))
     converged = False
     network.train()

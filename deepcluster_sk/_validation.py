@@ -29,7 +29,7 @@ def check_number(
     what = "an integer" if kind is int else "a number"
     if not isinstance(value, Integral if kind is int else Real) or isinstance(value, bool | np.bool_):
         raise TypeError(f"{name}={value!r} must be {what}, got {type(value).__name__}.")
-    number = float(value)  # type: ignore[arg-type]
+    number = float(value)
     above = low < number if low_open else low <= number
     if not (above and number <= high and math.isfinite(number)):
         interval = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high == math.inf else ']'}"
@@ -52,7 +52,7 @@ def resolve_device(device: object) -> torch.device:
     if isinstance(device, str) and device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        resolved = torch.device(device)  # type: ignore[arg-type]
+        resolved = torch.device(device)  # type: ignore[call-overload]
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"device={device!r} must be 'auto' or a torch device such as 'cpu' or 'cuda:0'.") from error
     if resolved.type == "cuda" and not torch.cuda.is_available():
@@ -128,7 +128,7 @@ def _check_image_shape(image_shape: object) -> tuple[int, int, int] | None:
     needed = "must be None or a tuple (height, width) or (height, width, channels) of positive integers"
     if not isinstance(image_shape, tuple | list) or len(image_shape) not in (2, 3):
         raise ValueError(f"image_shape={image_shape!r} {needed}.")
-    if not all(isinstance(side, Integral) and side > 0 for side in image_shape):
+    if not all(isinstance(side, Integral) and int(side) > 0 for side in image_shape):
         raise ValueError(f"image_shape={image_shape!r} {needed}.")
     height, width, channels = (*image_shape, 1)[:3]
     return int(height), int(width), int(channels)

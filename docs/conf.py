@@ -16,9 +16,9 @@ extensions = [
     "numpydoc",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "gallery/**/*.ipynb"]
+templates_path = ["_templates"]
+exclude_patterns = ["_build", "_templates"]
 default_role = "literal"
-nitpicky = False
 
 autosummary_generate = True
 autodoc_default_options = {"members": True}
@@ -33,7 +33,6 @@ sphinx_gallery_conf = {
     "filename_pattern": "/plot_",
     "within_subsection_order": "ExampleTitleSortKey",
     "abort_on_example_error": True,
-    "plot_gallery": "True",
     "download_all_examples": False,
     "remove_config_comments": True,
     "reference_url": {"deepcluster_sk": None},

@@ -42,19 +42,21 @@ for name, method in methods.items():
 # %%
 # What can be seen without labels
 # -------------------------------
-# ``history_`` has one record an epoch. The share of samples that changed their cluster says whether training has
-# settled; ``fit_report_`` sums up the end.
+# ``history_`` has one record an epoch. The share of samples that changed their cluster since the epoch before says
+# whether training has settled; ``fit_report_`` sums up the end.
 
 _, ax = plt.subplots(layout="constrained")
 for name in ("DAC", "DCCM", "DCSS"):
-    changes = [record["label_change"] for record in methods[name].history_ if "label_change" in record]
-    ax.plot(range(1, len(changes)), changes[1:], marker=".", label=name)
+    history = methods[name].history_
+    last_phase = [record for record in history if record["phase"] == history[-1]["phase"]]
+    changes = [100 * record["label_change"] for record in last_phase]
+    ax.plot(range(2, len(changes) + 1), changes[1:], marker=".", label=name)
     report = methods[name].fit_report_
     print(f"{name}: {report['n_clusters_used']} clusters, mean confidence {report['mean_confidence']:.2f}")
-ax.set(xlabel="epoch after the start", ylabel="share of samples that changed cluster", yscale="log")
+ax.set(xlabel="epoch of the last phase", ylabel="samples that changed cluster (%)")
 ax.legend()
 plt.show()
 
 # %%
-# All three are well ahead of k-means on the pixels, and in each only few samples still change their cluster at the end.
-# On so few images one seed says little about which method is best.
+# All three are ahead of k-means on the pixels, and in each few samples still change their cluster at the end. On so few
+# images, one seed says little about which method is best.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -53,7 +54,7 @@ class Autoencoder(nn.Module):
 def _dense_stack(widths: Sequence[int]) -> list[nn.Module]:
     """Linear layers with ReLU between, none behind the last; He initialisation."""
     layers: list[nn.Module] = []
-    for n_in, n_out in zip(widths[:-1], widths[1:], strict=True):
+    for n_in, n_out in pairwise(widths):
         linear = nn.Linear(n_in, n_out)
         nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
         nn.init.zeros_(linear.bias)
@@ -275,11 +276,20 @@ class DCSSNetwork(nn.Module):
             raise ValueError(f"{needed}; it gives shape {latent_shape}.")
         self.standardize = Standardize(sample_shape[0])
         self.encoder = encoder
-        self.decoder = decoder
+        self.decoder: nn.Module = decoder if decoder is not None else nn.Identity()
         self.mnet = build_mnet(latent_shape[0], n_clusters)
         self.fuzzifier = fuzzifier
         self.uses_mnet = True
         self.register_buffer("centers", torch.zeros(n_clusters, latent_shape[0]))
+
+    def autoencoder_parameters(self) -> list[nn.Parameter]:
+        """Parameters of encoder and decoder.
+
+        Returns
+        -------
+        parameters : list of nn.Parameter
+        """
+        return [*self.encoder.parameters(), *self.decoder.parameters()]
 
     def encode(self, batch: Tensor) -> Tensor:
         """Latent vectors u.

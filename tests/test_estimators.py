@@ -1,0 +1,343 @@
+"""The three estimators as a user of scikit-learn meets them."""
+
+import pickle
+import subprocess
+import sys
+import textwrap
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.callback import ProgressBar
+from sklearn.datasets import load_digits, make_blobs
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.metrics import adjusted_rand_score
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+from deepcluster_sk import CollapseWarning, DACClustering, DCCMClustering, DCSSClustering
+from deepcluster_sk.metrics import clustering_accuracy_score, clustering_accuracy_scorer, silhouette_scorer
+
+ESTIMATORS = [DACClustering, DCCMClustering, DCSSClustering]
+each = pytest.mark.parametrize("Estimator", ESTIMATORS)
+# Two or three epochs from random weights leave clusters empty, which is none of such a test's business.
+short = pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.CollapseWarning")
+
+
+@pytest.fixture(scope="module")
+def X():
+    """240 real digits of four classes, (n, 8, 8) in 0..16."""
+    return load_digits(n_class=4).images[:240]
+
+
+@pytest.fixture(scope="module")
+def y():
+    return load_digits(n_class=4).target[:240]
+
+
+@pytest.fixture(scope="module")
+def fitted(X):
+    """Each estimator fitted once by default settings."""
+    return {Estimator: Estimator(n_clusters=4, random_state=0).fit(X) for Estimator in ESTIMATORS}
+
+
+@each
+def test_default_finds_the_classes_of_real_digits(Estimator, fitted, y):
+    assert clustering_accuracy_score(y, fitted[Estimator].labels_) >= 0.9
+
+
+@each
+def test_default_reaches_its_floor_on_all_digits(Estimator):
+    images, classes = load_digits().images, load_digits().target
+    labels = Estimator(n_clusters=10, random_state=0).fit_predict(images)
+    assert clustering_accuracy_score(classes, labels) >= (0.78 if Estimator is DCSSClustering else 0.85)
+
+
+@each
+def test_fitted_attributes(Estimator, fitted, X):
+    estimator = fitted[Estimator]
+    assert estimator.labels_.shape == (len(X),)
+    assert estimator.labels_.dtype == np.int64
+    assert_array_equal(np.unique(estimator.labels_), np.arange(4))
+    assert estimator.n_features_in_ == 64
+    assert estimator.n_iter_ == len(estimator.history_) > 0
+    assert isinstance(estimator.converged_, bool)
+    assert not estimator.module_.training
+    assert isinstance(estimator.module_, nn.Module)
+    for record in estimator.history_:
+        assert {"phase", "epoch", "loss", "seconds"} <= record.keys()
+        assert np.isfinite(record["loss"])
+    assert sum(estimator.history_[-1]["cluster_sizes"]) == len(X)
+
+
+@each
+def test_report_agrees_with_the_labels(Estimator, fitted, X):
+    estimator = fitted[Estimator]
+    report = estimator.fit_report_
+    assert report["cluster_sizes"] == np.bincount(estimator.labels_, minlength=4).tolist()
+    assert report["n_clusters_used"] == 4
+    assert report["largest_share"] == max(report["cluster_sizes"]) / len(X)
+    assert_allclose(report["mean_confidence"], estimator.predict_proba(X).max(1).mean(), rtol=1e-5)
+
+
+@each
+def test_predict_agrees_with_fit_and_proba(Estimator, fitted, X):
+    estimator = fitted[Estimator]
+    proba = estimator.predict_proba(X)
+    assert_array_equal(estimator.predict(X), estimator.labels_)
+    assert_array_equal(proba.argmax(1), estimator.labels_)
+    assert proba.shape == (len(X), 4)
+    assert proba.dtype == np.float32
+    assert_allclose(proba.sum(1), 1, atol=1e-5)
+
+
+@each
+def test_prediction_does_not_depend_on_the_batch(Estimator, fitted, X):
+    estimator = fitted[Estimator]
+    alone = np.concatenate([estimator.predict_proba(X[i : i + 1]) for i in range(20)])
+    assert_allclose(alone, estimator.predict_proba(X)[:20], atol=1e-5)
+    order = np.random.default_rng(0).permutation(len(X))
+    assert_allclose(estimator.transform(X[order]), estimator.transform(X)[order], atol=1e-4)
+
+
+def test_embeddings_are_what_the_papers_call_features(fitted, X):
+    label_features = fitted[DACClustering].transform(X)
+    assert label_features.shape == (len(X), 4)
+    assert_allclose(np.linalg.norm(label_features, axis=1), 1, atol=1e-5)
+    assert fitted[DCCMClustering].transform(X).shape == (len(X), 64)
+    assert fitted[DCSSClustering].transform(X).shape == (len(X), 10)
+
+
+def test_dcss_centers_are_in_label_order(X):
+    first_phase = DCSSClustering(n_clusters=4, second_phase=False, random_state=0).fit(X)
+    distances = np.linalg.norm(first_phase.transform(X)[:, None] - first_phase.cluster_centers_, axis=2)
+    assert_array_equal(distances.argmin(1), first_phase.labels_)
+
+
+@each
+def test_same_seed_same_labels_in_process_and_across_processes(Estimator, fitted, X, tmp_path):
+    estimator = fitted[Estimator]
+    assert_array_equal(clone(estimator).fit(X).labels_, estimator.labels_)
+    np.save(tmp_path / "X.npy", X)
+    code = f"""
+        import numpy as np, torch
+        from deepcluster_sk import {Estimator.__name__}
+        torch.set_num_threads(1)
+        X = np.load({str(tmp_path / "X.npy")!r})
+        print(*{Estimator.__name__}(n_clusters=4, random_state=0).fit_predict(X))
+    """
+    printed = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
+    ).stdout
+    assert_array_equal(np.array(printed.split(), dtype=int), estimator.labels_)
+
+
+@each
+def test_same_seed_same_labels_in_joblib_workers(Estimator, fitted, X):
+    jobs = [joblib.delayed(clone(fitted[Estimator]).fit_predict)(X) for _ in range(2)]
+    for labels in joblib.Parallel(n_jobs=2)(jobs):
+        assert_array_equal(labels, fitted[Estimator].labels_)
+
+
+@short
+@each
+def test_fit_leaves_the_callers_state_alone(Estimator, X):
+    images = X.astype(np.float32)
+    before, torch_state, numpy_state = images.copy(), torch.get_rng_state(), np.random.get_state()[1].copy()
+    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+    images.flags.writeable = False
+    Estimator(n_clusters=4, max_epochs=1, random_state=0).fit(images)
+    assert_array_equal(images, before)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert_array_equal(np.random.get_state()[1], numpy_state)
+    assert (torch.get_num_threads(), torch.get_default_dtype()) == (threads, dtype)
+
+
+@each
+def test_labels_never_reach_training(Estimator, fitted, X, y):
+    estimator = clone(fitted[Estimator])
+    assert_array_equal(estimator.fit(X, y).labels_, fitted[Estimator].labels_)
+    assert_array_equal(estimator.fit_predict(X, y[::-1]), fitted[Estimator].labels_)
+
+
+@each
+@pytest.mark.parametrize("dump", [pickle.dumps, None])
+def test_pickle_and_joblib(Estimator, fitted, X, dump, tmp_path):
+    if dump is None:
+        joblib.dump(fitted[Estimator], tmp_path / "model.joblib")
+        loaded = joblib.load(tmp_path / "model.joblib")
+    else:
+        loaded = pickle.loads(dump(fitted[Estimator]))
+    assert_array_equal(loaded.predict_proba(X), fitted[Estimator].predict_proba(X))
+
+
+@each
+def test_set_output_and_feature_names(Estimator, fitted, X):
+    estimator = fitted[Estimator]
+    names = estimator.get_feature_names_out()
+    assert names[0] == f"{Estimator.__name__.lower()}0"
+    try:
+        frame = estimator.set_output(transform="pandas").transform(X)
+    finally:
+        estimator.set_output(transform="default")
+    assert isinstance(frame, pd.DataFrame)
+    assert_array_equal(frame.columns, names)
+
+
+def test_grid_search_of_dccm_with_two_jobs(X, y):
+    search = GridSearchCV(
+        DCCMClustering(n_clusters=4, max_epochs=10, random_state=0),
+        {"label_weight": [0.0, 5.0]},
+        scoring=clustering_accuracy_scorer,
+        cv=2,
+        n_jobs=2,
+        error_score="raise",
+    ).fit(X, y)
+    assert (search.cv_results_["mean_test_score"] > 0.5).all()
+    assert_array_equal(search.predict(X), search.best_estimator_.labels_)
+
+
+@short
+def test_grid_search_without_labels(X):
+    everything = np.arange(len(X))
+    search = GridSearchCV(
+        DACClustering(max_epochs=20, random_state=0),
+        {"n_clusters": [3, 4]},
+        scoring=silhouette_scorer,
+        cv=[(everything, everything)],
+        error_score="raise",
+    ).fit(X)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_pipeline_with_scaler(X, y):
+    pipeline = make_pipeline(StandardScaler(), DCSSClustering(n_clusters=4, random_state=0))
+    labels = pipeline.fit_predict(X.reshape(len(X), -1))
+    assert clustering_accuracy_score(y, labels) >= 0.8
+    assert_array_equal(pipeline.predict(X.reshape(len(X), -1)), labels)
+
+
+@each
+def test_feature_vectors(Estimator):
+    points, groups = make_blobs(300, centers=4, n_features=6, random_state=0)
+    frame = pd.DataFrame(points, columns=list("abcdef"))
+    estimator = Estimator(n_clusters=4, random_state=0).fit(frame)
+    assert adjusted_rand_score(groups, estimator.labels_) >= 0.9
+    assert_array_equal(estimator.feature_names_in_, frame.columns)
+
+
+class StopAfter:
+    """Callback that stops after so many epochs and keeps what it saw."""
+
+    def __init__(self, n_epochs):
+        self.n_epochs, self.seen = n_epochs, []
+
+    def setup(self, estimator, context):
+        self.seen.clear()
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context, *, X, fitted_estimator):
+        if context.task_name == "epoch":
+            self.seen.append(fitted_estimator.predict(X))
+        return len(self.seen) >= self.n_epochs
+
+
+@short
+@each
+def test_callbacks_see_a_fitted_estimator_and_can_stop(Estimator, X):
+    stop = StopAfter(3)
+    estimator = Estimator(n_clusters=4, random_state=0).set_callbacks(stop)
+    estimator.fit(X)
+    assert estimator.n_iter_ == len(stop.seen) == 3
+    assert not estimator.converged_
+    assert all(labels.shape == (len(X),) for labels in stop.seen)
+    assert_array_equal(estimator.predict(X), estimator.labels_)
+
+
+@short
+@each
+def test_progress_bar(Estimator, X, capsys):
+    Estimator(n_clusters=4, max_epochs=2, random_state=0).set_callbacks(ProgressBar()).fit(X)
+    assert Estimator.__name__ in capsys.readouterr().out
+
+
+@short
+@each
+def test_verbose_prints_a_line_an_epoch(Estimator, X, capsys):
+    estimator = Estimator(n_clusters=4, max_epochs=2, random_state=0).fit(X)
+    assert capsys.readouterr().out == ""
+    estimator.set_params(verbose=1).fit(X)
+    assert len(capsys.readouterr().out.splitlines()) == estimator.n_iter_
+
+
+@short
+@each
+def test_max_epochs_caps_every_phase(Estimator, X):
+    history = Estimator(n_clusters=4, max_epochs=2, random_state=0).fit(X).history_
+    phases = [record["phase"] for record in history]
+    assert max(phases.count(phase) for phase in phases) == 2
+
+
+@short
+@each
+def test_restarts_keep_the_lowest_loss(Estimator, X):
+    one = [Estimator(n_clusters=4, max_epochs=3, random_state=0).fit(X)]
+    best_of_two = Estimator(n_clusters=4, max_epochs=3, n_init=2, random_state=0).fit(X)
+    assert best_of_two.history_[-1]["loss"] <= one[0].history_[-1]["loss"]
+
+
+@each
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_precision(Estimator, precision, X, y):
+    estimator = Estimator(n_clusters=4, precision=precision, random_state=0).fit(X)
+    assert clustering_accuracy_score(y, estimator.labels_) >= 0.8
+    assert estimator.transform(X).dtype == np.float32
+
+
+@each
+def test_one_cluster(Estimator, X):
+    assert_array_equal(Estimator(n_clusters=1, max_epochs=2, random_state=0).fit_predict(X[:20]), np.zeros(20))
+
+
+@each
+@pytest.mark.parametrize("images", [np.zeros((12, 8, 8)), np.tile(np.eye(8), (12, 1, 1))], ids=["constant", "equal"])
+def test_samples_without_any_difference(Estimator, images):
+    with pytest.warns(CollapseWarning, match="of 3 clusters are used"):
+        estimator = Estimator(n_clusters=3, max_epochs=3, random_state=0).fit(images)
+    assert np.isfinite(estimator.predict_proba(images)).all()
+    assert len(np.unique(estimator.labels_)) == 1
+
+
+@short
+@each
+def test_two_samples(Estimator):
+    estimator = Estimator(n_clusters=2, random_state=0).fit(load_digits().images[:2])
+    assert np.isfinite(estimator.predict_proba(load_digits().images[:2])).all()
+
+
+@each
+def test_prediction_before_fit_raises(Estimator, X):
+    for method in ("predict", "predict_proba", "transform"):
+        with pytest.raises(NotFittedError):
+            getattr(Estimator(), method)(X)
+
+
+@short
+@pytest.mark.parametrize(("similar", "dissimilar"), [(0.5, 0.2), (0.8, 0.64)])
+def test_thresholds_outside_the_theorems_warn(X, similar, dissimilar):
+    estimator = DCSSClustering(
+        n_clusters=4, max_epochs=1, similar_threshold=similar, dissimilar_threshold=dissimilar, random_state=0
+    )
+    with pytest.warns(ConvergenceWarning, match="Theorem 2"):
+        estimator.fit(X)

@@ -1,0 +1,368 @@
+"""The schedules: curricula, blocks, phases, and that every variant and every network trains on its own input."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from reference import curriculum
+from sklearn.datasets import load_digits
+from torch import nn
+
+from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering
+from deepcluster_sk._data import ArraySamples, Scaling, shuffled_batches
+from deepcluster_sk._engine import LabelTracker, Monitor, Runtime
+from deepcluster_sk._start import default_epochs, nearest_neighbors
+from deepcluster_sk._train_dac import (
+    adaptive_thresholds,
+    advance_curriculum,
+    annealed_threshold,
+    block_step,
+    label_block,
+)
+from deepcluster_sk._train_dccm import correlation_loss, resolve_positions
+from deepcluster_sk._train_dccm import label_block as label_dccm_block
+from deepcluster_sk._train_dcss import cluster_steps, update_centers
+from deepcluster_sk.losses import pair_cross_entropy
+from deepcluster_sk.metrics import clustering_accuracy_score
+from deepcluster_sk.networks import AUTOENCODERS, NETWORKS, DCSSNetwork, build_cluster_network
+
+# A few epochs on a few samples train every part; what they find is the benchmarks' business.
+pytestmark = pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.CollapseWarning")
+
+
+@pytest.fixture(scope="module")
+def X():
+    return load_digits(n_class=3).images[:60]
+
+
+@pytest.fixture
+def runtime():
+    generator = torch.Generator().manual_seed(0)
+    return Runtime(torch.device("cpu"), "float32", lambda batch, generator: batch, generator, batch_size=20)
+
+
+def samples_of(array):
+    return ArraySamples(array, Scaling.of(array))
+
+
+def upscaled(images, side, channels):
+    enlarged = nn.functional.interpolate(torch.as_tensor(images)[:, None], size=(side, side)).numpy()
+    return np.repeat(enlarged, channels, axis=1)
+
+
+# ---- DAC ------------------------------------------------------------------------------------------------------------
+
+
+def test_papers_curriculum_is_the_reference_and_ends_after_46_epochs():
+    stage, thresholds = 0.0, []
+    while adaptive_thresholds(stage)[1] <= adaptive_thresholds(stage)[0]:
+        thresholds.append(adaptive_thresholds(stage))
+        stage = advance_curriculum(stage, rate=0.009)
+    assert len(thresholds) == 46
+    assert_allclose(thresholds, curriculum(), atol=1e-12)
+
+
+def test_dac_follows_the_curriculum_and_stops_when_the_thresholds_cross(X):
+    dac = DACClustering(
+        n_clusters=3, max_epochs=60, warmup_epochs=0, curriculum_rate=0.009, block_size=60, random_state=0
+    ).fit(X)
+    assert dac.n_iter_ == 46
+    assert dac.converged_
+    seen = [(record["upper_threshold"], record["lower_threshold"]) for record in dac.history_]
+    assert_allclose(seen, curriculum(), atol=1e-12)
+    assert all("seconds" in record for record in dac.history_)
+
+
+def test_dac_default_curriculum_ends_with_the_last_epoch(X):
+    dac = DACClustering(n_clusters=3, max_epochs=7, random_state=0).fit(X)
+    assert [record["phase"] for record in dac.history_].count("DAC") == 7
+    assert dac.converged_
+    assert dac.history_[-1]["upper_threshold"] > dac.history_[-1]["lower_threshold"]
+
+
+def test_dac_star_leaves_no_pair_out_and_falls_from_95_to_50(X):
+    dac = DACClustering(n_clusters=3, pair_selection="all", max_epochs=5, random_state=0).fit(X)
+    records = [record for record in dac.history_ if record["phase"] == "DAC"]
+    assert_allclose([record["upper_threshold"] for record in records], [0.95, 0.8375, 0.725, 0.6125, 0.5])
+    assert all(record["upper_threshold"] == record["lower_threshold"] for record in records)
+    assert all(record["selected_share"] == 1 for record in records)
+    assert annealed_threshold(0.5) == pytest.approx(0.725)
+
+
+def test_pair_labels_come_from_the_block_as_it_is_and_the_loss_from_its_transforms(X, runtime):
+    samples = samples_of(X[:, None])
+    network = build_cluster_network("auto", (1, 8, 8), 3)
+    calls = []
+
+    def augment(batch, generator):
+        calls.append(len(batch))
+        return batch + 1
+
+    runtime = Runtime(runtime.device, "float32", augment, runtime.generator, batch_size=20)
+    block = label_block(network, samples, torch.arange(60), upper=0.9, lower=0.5, runtime=runtime)
+    assert calls == []
+    assert block.features.grad_fn is None
+    step = block_step(network, samples, block, pair_loss=pair_cross_entropy, consistency_weight=0.0, runtime=runtime)
+    step(torch.arange(20)).backward()
+    assert calls == [20]
+
+
+@pytest.mark.parametrize(
+    "variant", [{"pair_loss": "squared_error"}, {"consistency_weight": 10.0}, {"passes_per_block": 3}]
+)
+def test_dac_variants_train(X, variant):
+    plain = DACClustering(n_clusters=3, max_epochs=3, random_state=0).fit(X)
+    varied = DACClustering(n_clusters=3, max_epochs=3, random_state=0, **variant).fit(X)
+    assert np.isfinite(varied.history_[-1]["loss"])
+    assert varied.history_[-1]["loss"] != plain.history_[-1]["loss"]
+
+
+# ---- DCCM -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"local_robustness": False, "label_weight": 0, "mi_weight": 0},  # M1
+        {"label_weight": 0, "mi_weight": 0},  # M2
+        {"mi_weight": 0},  # M3
+        {"mi_positions": None},  # M4 at all positions
+        {"mi_positions": 0.25},
+        {"pair_sampling": "nearest-farthest"},  # V2
+        {"pair_sampling": "random-random"},  # V3
+        {"pair_sampling": "top-random"},  # V4
+    ],
+)
+def test_dccm_variants_train(X, variant):
+    plain = DCCMClustering(n_clusters=3, max_epochs=3, random_state=0).fit(X)
+    varied = DCCMClustering(n_clusters=3, max_epochs=3, random_state=0, **variant).fit(X)
+    assert np.isfinite(varied.history_[-1]["loss"])
+    assert varied.history_[-1]["loss"] != plain.history_[-1]["loss"]
+
+
+def test_m1_adds_only_the_graph_loss_of_the_originals(X, runtime):
+    samples = samples_of(X[:, None])
+    network = build_cluster_network("auto", (1, 8, 8), 3, embedding_dim=64)
+    block = label_dccm_block(
+        network, samples, torch.arange(60), graph_threshold=0.95, label_threshold=0.9, runtime=runtime
+    )
+    rows = torch.arange(10, 30)
+    network.eval()
+    logits = network(runtime.load(samples, rows))
+    graph = block.graph[10:30, 10:30]
+    similarity = block.similarity[10:30, 10:30]
+    loss = correlation_loss(logits, block, rows, label_weight=0.0)
+    assert loss.item() == pytest.approx(pair_cross_entropy(similarity, graph, ~graph).item(), rel=1e-4)
+
+
+@pytest.mark.parametrize(("given", "n"), [(None, None), (16, 16), (1000, 49), (0.5, 24), (0.001, 1), (1.0, 49)])
+def test_positions_of_the_discriminator(given, n):
+    assert resolve_positions(given, n_all=49) == n
+
+
+# ---- DCSS -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"second_phase": False},  # DCSSu
+        {"cluster_losses": "aggregated"},  # DCSS_agg
+        {"contrastive_weight": 0.0, "mnet_start_epochs": 0},  # the paper's start
+        {"membership_epochs": 0},
+    ],
+)
+def test_dcss_variants_train(X, variant):
+    plain = DCSSClustering(n_clusters=3, max_epochs=3, random_state=0).fit(X)
+    varied = DCSSClustering(n_clusters=3, max_epochs=3, random_state=0, **variant).fit(X)
+    losses = [[record["loss"] for record in estimator.history_] for estimator in (plain, varied)]
+    assert np.isfinite(losses[1]).all()
+    assert losses[0] != losses[1]
+
+
+def test_dcss_phases_in_order(X):
+    history = DCSSClustering(n_clusters=3, max_epochs=2, random_state=0).fit(X).history_
+    assert list(dict.fromkeys(record["phase"] for record in history)) == [
+        "pretraining",
+        "phase 1",
+        "label start",
+        "phase 2",
+    ]
+
+
+def test_dcss_first_phase_alone_gives_the_memberships(X):
+    dcss = DCSSClustering(n_clusters=3, second_phase=False, random_state=0).fit(X)
+    proba = dcss.module_.memberships(torch.as_tensor(dcss.transform(X))).numpy()
+    assert_allclose(np.sort(dcss.predict_proba(X)), np.sort(proba), atol=1e-5)
+
+
+def test_dcss_on_a_trained_encoder_runs_phase_2_alone():
+    digits = load_digits(n_class=3)
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
+    before = encoder[1].weight.clone()
+    dcss = DCSSClustering(n_clusters=3, encoder=encoder, second_phase_epochs=3, random_state=0).fit(digits.images)
+    assert {record["phase"] for record in dcss.history_} == {"label start", "phase 2"}
+    assert dcss.transform(digits.images).shape == (len(digits.images), 5)
+    assert torch.equal(encoder[1].weight, before)
+
+
+@pytest.mark.parametrize("cluster_losses", ["successive", "aggregated"])
+def test_a_batch_of_phase_1_takes_k_steps(X, runtime, cluster_losses):
+    samples = samples_of(X.reshape(60, -1))
+    linear = nn.Linear(64, 2)
+    network = DCSSNetwork(linear, nn.Linear(2, 64), sample_shape=(64,), n_clusters=3, fuzzifier=1.5)
+    network.centers.copy_(torch.randn(3, 2, generator=runtime.generator))
+    passes = []
+    linear.register_forward_hook(lambda module, args, output: passes.append(torch.is_grad_enabled()))
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-6)
+    _, n_steps = cluster_steps(
+        network,
+        samples,
+        torch.arange(20),
+        optimizer,
+        centering_weight=0.1,
+        cluster_losses=cluster_losses,
+        runtime=runtime,
+    )
+    assert n_steps == 3
+    assert passes == [False, True, True, True]  # one forward for the memberships, one a step
+
+
+def test_centers_streamed_in_batches_are_those_of_all_data(X, runtime):
+    samples = samples_of(np.tile(X.reshape(60, -1), (40, 1)))  # 2,400 rows: three batches
+    network = DCSSNetwork(nn.Linear(64, 2), None, sample_shape=(64,), n_clusters=3, fuzzifier=1.5)
+    network.centers.copy_(torch.randn(3, 2, generator=runtime.generator))
+    with torch.no_grad():
+        latent = network.encode(samples.batch(torch.arange(len(samples))))
+        weights = network.memberships(latent) ** 1.5
+    expected = (weights.T @ latent) / weights.sum(0)[:, None]
+    update_centers(network, samples, runtime)
+    assert_allclose(network.centers.numpy(), expected.numpy(), rtol=1e-4)
+
+
+# ---- the start ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("Estimator", [DACClustering, DCCMClustering])
+def test_no_warm_up_is_the_papers_start(Estimator, X):
+    history = Estimator(n_clusters=3, max_epochs=2, warmup_epochs=0, random_state=0).fit(X).history_
+    assert len({record["phase"] for record in history}) == 1
+
+
+def test_warm_up_is_worth_its_time():
+    digits = load_digits(n_class=5)
+    X, y = digits.images[:400], digits.target[:400]
+    plain = DACClustering(n_clusters=5, warmup_epochs=0, random_state=0).fit(X)
+    warm = DACClustering(n_clusters=5, random_state=0).fit(X)
+    assert clustering_accuracy_score(y, warm.labels_) >= max(0.9, clustering_accuracy_score(y, plain.labels_))
+
+
+def test_neighbors_are_those_of_a_double_loop():
+    points = np.random.default_rng(0).normal(size=(30, 5))
+    found = nearest_neighbors(samples_of(points), 3, torch.Generator().manual_seed(0)).numpy()
+    for i in range(30):
+        distances = [np.inf if j == i else ((points[i] - points[j]) ** 2).sum() for j in range(30)]
+        assert found[i, 0] == i
+        assert set(found[i, 1:]) == set(np.argsort(distances)[:3])
+
+
+def test_neighbors_of_duplicates_and_of_few_samples():
+    found = nearest_neighbors(samples_of(np.zeros((4, 3))), 5, torch.Generator().manual_seed(0)).numpy()
+    assert found.shape == (4, 4)
+    assert all(set(row) <= {0, 1, 2, 3} for row in found)
+
+
+def test_epochs_shrink_as_data_grows_but_steps_do_not():
+    sizes = [50, 500, 1797, 10_000, 70_000, 10**6]
+    epochs = [default_epochs(n, at_500=60) for n in sizes]
+    assert epochs == sorted(epochs, reverse=True)
+    assert epochs[0] == 60
+    steps = [n * n_epochs for n, n_epochs in zip(sizes, epochs, strict=True)]
+    assert steps == sorted(steps)
+
+
+# ---- engine ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_samples", [2, 3, 7, 20, 39, 40, 1797])
+def test_batches_are_a_partition_and_none_is_small(n_samples):
+    batches = shuffled_batches(n_samples, min(20, n_samples), torch.Generator().manual_seed(0))
+    assert sorted(torch.cat(batches).tolist()) == list(range(n_samples))
+    assert all(min(20, n_samples) <= len(batch) < 40 for batch in batches)
+
+
+def test_monitor_counts_records_and_stops():
+    ended = []
+    monitor = Monitor(lambda: "context", lambda context: len(ended.append(context) or ended) == 4)
+    for epoch in monitor.epochs("first", 5):
+        monitor.record(loss=float(epoch))
+        if epoch == 1:
+            monitor.end_phase()
+    for _ in monitor.epochs("second", 5):
+        monitor.record(loss=0.0)
+    assert [(record["phase"], record["epoch"]) for record in monitor.history] == [
+        ("first", 0),
+        ("first", 1),
+        ("second", 0),
+        ("second", 1),
+    ]
+    assert monitor.stopped
+    assert list(monitor.epochs("third", 5)) == []
+
+
+def test_label_tracker():
+    tracker = LabelTracker.empty(4, n_clusters=3)
+    tracker.update(torch.arange(4), torch.tensor([0, 0, 1, 1]))
+    assert tracker.summary() == {"cluster_sizes": [2, 2, 0], "label_change": 1.0}
+    tracker.update(torch.tensor([3, 0]), torch.tensor([2, 0]))
+    assert tracker.summary() == {"cluster_sizes": [2, 1, 1], "label_change": 0.5}
+
+
+# ---- networks -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("Estimator", [DACClustering, DCCMClustering])
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_every_cluster_network_is_fitted_on_its_own_size(Estimator, name, X):
+    side = NETWORKS[name].side or 8
+    images = X[:8].reshape(8, -1) if NETWORKS[name].ndim == 1 else upscaled(X[:8], side, channels=3)
+    estimator = Estimator(n_clusters=3, network=name, max_epochs=1, warmup_epochs=0, random_state=0).fit(images)
+    assert np.isfinite(estimator.predict_proba(images)).all()
+    assert estimator.n_iter_ == 1
+
+
+@pytest.mark.parametrize("name", sorted(AUTOENCODERS))
+@pytest.mark.parametrize("shape", [(8, 8), (16, 16), (28, 28, 3), (64,)])
+def test_every_autoencoder_is_fitted(name, shape):
+    if name == "autoencoder-conv" and len(shape) == 1:
+        shape = (9, 7)
+    data = np.random.default_rng(0).random((12, *shape))
+    estimator = DCSSClustering(n_clusters=2, network=name, max_epochs=1, random_state=0).fit(data)
+    assert np.isfinite(estimator.predict_proba(data)).all()
+
+
+@pytest.mark.parametrize("Estimator", [DACClustering, DCCMClustering])
+def test_users_network_is_trained_on_a_copy(Estimator, X):
+    backbone = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())
+    before = backbone[0].weight.clone()
+    estimator = Estimator(n_clusters=3, network=backbone, max_epochs=2, random_state=0).fit(X)
+    assert torch.equal(backbone[0].weight, before)
+    assert not torch.equal(estimator.module_.backbone[0].weight, before)
+
+
+def test_users_autoencoder_and_augmentation(X):
+    class Plain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+            self.decoder = nn.Sequential(nn.Linear(3, 64), nn.Unflatten(1, (1, 8, 8)))
+
+    seen = []
+
+    def augment(batch):
+        seen.append(batch.shape[1:])
+        return batch
+
+    dcss = DCSSClustering(n_clusters=3, network=Plain(), augment=augment, max_epochs=1, random_state=0).fit(X)
+    assert dcss.transform(X).shape == (60, 3)
+    assert set(seen) == {(1, 8, 8)}
