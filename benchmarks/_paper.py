@@ -28,7 +28,6 @@ def paper_estimator(method: str, seed: int):
             batch_size=32,
             lr=1e-4,
             mi_positions=None,
-            passes_per_block=10,
             warmup_epochs=0,
             random_state=seed,
         )

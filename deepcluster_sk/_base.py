@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from deepcluster_sk._data import ArraySamples, Scaling
-from deepcluster_sk._engine import Monitor, Runtime, infer, resolve_precision
+from deepcluster_sk._engine import Monitor, Runtime, infer, resolve_precision, settle_batch_norm
 from deepcluster_sk._start import default_epochs
 from deepcluster_sk._validation import check_choice, check_number, check_samples, make_seed, resolve_device
 from deepcluster_sk.augment import resolve_augmentation
@@ -170,6 +170,7 @@ class BaseDeepClustering(
 
         monitor = Monitor(begin, end, int(self.verbose))
         converged = self._train(network, samples, runtime, monitor)
+        settle_batch_norm(network, samples, runtime)
         return _Run(network.eval(), monitor.history, converged)
 
     def _fitted_attributes(self, module: Any, scaling: Scaling, order: Sequence[int]) -> dict[str, Any]:

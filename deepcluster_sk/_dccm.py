@@ -219,6 +219,8 @@ class DCCMClustering(BaseDeepClustering):
             self.n_clusters,
             embedding_dim=64,
             shallow_layer=self.shallow_layer,
+            # Pseudo-labels count from a confidence of .9, which logits of unit scale never reach.
+            logit_scale=2.0,
         )
 
     def _train(self, network: ClusterNetwork, samples: Samples, runtime: Runtime, monitor: Monitor) -> bool:

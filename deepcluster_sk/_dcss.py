@@ -287,8 +287,7 @@ class DCSSClustering(BaseDeepClustering):
                 runtime=runtime,
                 monitor=monitor,
             )
-        else:
-            settle_batch_norm(network, samples, runtime)
+        settle_batch_norm(network, samples, runtime)
         (latent,) = infer(network, lambda batch: (network.encode(batch),), samples, runtime)
         _, centers = kmeans_labels(latent, self.n_clusters, seed=runtime.generator.initial_seed() % 2**32)
         network.centers.copy_(centers)
@@ -319,6 +318,7 @@ class DCSSClustering(BaseDeepClustering):
             runtime=runtime,
             monitor=monitor,
         )
+        settle_batch_norm(network, samples, runtime)
         return train_mnet(
             network,
             samples,

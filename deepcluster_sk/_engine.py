@@ -14,6 +14,8 @@ from deepcluster_sk.augment import Augmentation
 
 # Rows a forward pass without gradient takes at a time.
 INFERENCE_BATCH = 1024
+# Batches over which batch norm's statistics are averaged anew.
+_SETTLING_BATCHES = 20
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -132,14 +134,29 @@ def infer(
 
 @torch.no_grad()
 def settle_batch_norm(module: nn.Module, samples: Samples, runtime: Runtime) -> None:
-    """Let batch norm see data before its running statistics are used: they start at 0 and 1, whatever the weights.
+    """Set batch norm's running statistics to their mean over some batches, and leave the module in training mode.
 
-    Without this the first pair labels of an untrained network, made with running statistics, call all samples alike.
+    They start at 0 and 1, and follow the weights at a distance of ten steps or so: without this, an untrained network,
+    or one trained for a few steps an epoch, predicts something else than it was trained to.
     """
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = None  # equal weight for every batch from here on
+        if layer.num_batches_tracked is not None:
+            layer.num_batches_tracked.zero_()
     module.train()
-    for indices in runtime.shuffled(len(samples))[:20]:
+    for indices in runtime.shuffled(len(samples))[:_SETTLING_BATCHES]:
         with runtime.autocast():
             module(runtime.load(samples, indices))
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+
+
+def keep_batch_norm_settled(module: nn.Module, samples: Samples, runtime: Runtime) -> None:
+    """Settle batch norm before an epoch if the last was too short for its statistics to have followed the weights."""
+    if len(samples) // runtime.batch_size < _SETTLING_BATCHES:
+        settle_batch_norm(module, samples, runtime)
 
 
 @dataclass

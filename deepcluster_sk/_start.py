@@ -68,7 +68,8 @@ def nearest_neighbors(samples: Samples, n_neighbors: int, generator: torch.Gener
         return itself
     subset = torch.randperm(n_samples, generator=generator)[:_N_PCA_SAMPLES]
     fitted_on = _flat(samples, subset)
-    components = PCA(min(_N_COMPONENTS, *fitted_on.shape), random_state=0).fit(fitted_on.numpy())
+    with np.errstate(invalid="ignore"):  # samples that are all equal have no variance to take ratios of
+        components = PCA(min(_N_COMPONENTS, *fitted_on.shape), random_state=0).fit(fitted_on.numpy())
     batches = sequential_batches(n_samples, INFERENCE_BATCH)
     points = np.concatenate([components.transform(_flat(samples, indices).numpy()) for indices in batches])
     # Without a query set scikit-learn leaves each point itself out, even among duplicates.
@@ -185,20 +186,17 @@ def start_from_kmeans(
 ) -> None:
     """Warm the network up and teach it the clusters of k-means, for so many epochs each; 0 leaves it as it is."""
     warmup_epochs, label_epochs = n_epochs
-    if warmup_epochs == 0:
-        settle_batch_norm(network, samples, runtime)
-        return
-    embedding = contrastive_warm_up(
-        network,
-        samples,
-        n_epochs=warmup_epochs,
-        n_neighbors=n_neighbors,
-        temperature=temperature,
-        runtime=runtime,
-        monitor=monitor,
-    )
-    labels, _ = kmeans_labels(embedding, n_clusters, seed=runtime.generator.initial_seed() % 2**32)
-    network.train()
-    learn_labels(
-        network, network.parameters(), samples, labels, n_epochs=label_epochs, runtime=runtime, monitor=monitor
-    )
+    if warmup_epochs > 0:
+        embedding = contrastive_warm_up(
+            network,
+            samples,
+            n_epochs=warmup_epochs,
+            n_neighbors=n_neighbors,
+            temperature=temperature,
+            runtime=runtime,
+            monitor=monitor,
+        )
+        labels, _ = kmeans_labels(embedding, n_clusters, seed=runtime.generator.initial_seed() % 2**32)
+        parameters = network.parameters()
+        learn_labels(network, parameters, samples, labels, n_epochs=label_epochs, runtime=runtime, monitor=monitor)
+    settle_batch_norm(network, samples, runtime)

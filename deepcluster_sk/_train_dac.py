@@ -7,7 +7,15 @@ import torch.nn.functional as F
 from torch import Tensor, optim
 
 from deepcluster_sk._data import Samples, shuffled_batches
-from deepcluster_sk._engine import LabelTracker, Monitor, RunningMean, Runtime, evaluating, train_on
+from deepcluster_sk._engine import (
+    LabelTracker,
+    Monitor,
+    RunningMean,
+    Runtime,
+    evaluating,
+    keep_batch_norm_settled,
+    train_on,
+)
 from deepcluster_sk.networks import ClusterNetwork
 from deepcluster_sk.pairs import cosine_similarity_matrix, label_features, select_pairs
 
@@ -104,6 +112,7 @@ def train_dac(
         upper, lower = adaptive_thresholds(curriculum)
         if pair_selection == "all":
             upper = lower = annealed_threshold(epoch / max(n_epochs - 1, 1))
+        keep_batch_norm_settled(network, samples, runtime)
         losses, selected = RunningMean(), RunningMean()
         for indices in shuffled_batches(len(samples), block_size, runtime.generator):
             block = label_block(network, samples, indices, upper, lower, runtime)

@@ -8,7 +8,15 @@ import torch
 from torch import Tensor, optim
 
 from deepcluster_sk._data import Samples, shuffled_batches
-from deepcluster_sk._engine import LabelTracker, Monitor, RunningMean, Runtime, evaluating, train_on
+from deepcluster_sk._engine import (
+    LabelTracker,
+    Monitor,
+    RunningMean,
+    Runtime,
+    evaluating,
+    keep_batch_norm_settled,
+    train_on,
+)
 from deepcluster_sk.losses import mutual_information_loss, pair_cross_entropy, pseudo_label_loss
 from deepcluster_sk.networks import ClusterNetwork, LocalDiscriminator
 from deepcluster_sk.pairs import PairSampling, cosine_similarity_matrix, pseudo_graph, pseudo_labels, sample_pairs
@@ -152,6 +160,7 @@ def train_dccm(
 
     converged = False
     for _ in monitor.epochs("DCCM", n_epochs):
+        keep_batch_norm_settled(network, samples, runtime)
         losses, confident, edges = RunningMean(), RunningMean(), RunningMean()
         for indices in shuffled_batches(len(samples), block_size, runtime.generator):
             block = label_block(

@@ -13,6 +13,7 @@ from deepcluster_sk._engine import (
     RunningMean,
     Runtime,
     evaluating,
+    keep_batch_norm_settled,
     train_on,
 )
 from deepcluster_sk._start import draw_neighbors, nearest_neighbors
@@ -153,6 +154,7 @@ def train_autoencoder(
     converged = False
     network.train()
     for epoch in monitor.epochs("phase 1", n_epochs):
+        keep_batch_norm_settled(network, samples, runtime)
         losses = RunningMean()
         for indices in runtime.shuffled(len(samples)):
             total, _ = cluster_steps(
@@ -220,6 +222,7 @@ def train_mnet(
     converged = False
     network.train()
     for epoch in monitor.epochs("phase 2", n_epochs):
+        keep_batch_norm_settled(network, samples, runtime)
         by_memberships = epoch < membership_epochs
         selected = RunningMean()
         total, n_steps = train_on(

@@ -209,7 +209,7 @@ def _dccm_network(
         nn.Sequential(layers),
         "conv2_1" if large else "conv1_2",
         dense(256, embedding_dim),
-        nn.Linear(embedding_dim, n_clusters),
+        _classifier(embedding_dim, n_clusters),
     )
 
 
@@ -239,6 +239,7 @@ def build_cluster_network(
     *,
     embedding_dim: int | None = None,
     shallow_layer: str | None = None,
+    logit_scale: float = 1.0,
 ) -> ClusterNetwork:
     """Build the network of DAC or DCCM for samples of a shape.
 
@@ -255,6 +256,9 @@ def build_cluster_network(
         Width of a dense layer between backbone and classifier; None has none. The papers' networks have their own head.
     shallow_layer : str or None, default=None
         Submodule of a user's module that gives the shallow map; None is its first child.
+    logit_scale : float, default=1.0
+        Standard deviation over the batch that each logit starts with. At 1, ten equal and perfectly separated clusters
+        have a confidence of .76, at 2 of .99. The papers' networks have 1.
 
     Returns
     -------
@@ -272,8 +276,8 @@ def build_cluster_network(
     --------
     >>> from deepcluster_sk.networks import build_cluster_network
     >>> network = build_cluster_network("auto", sample_shape=(1, 8, 8), n_clusters=10)
-    >>> network.classifier
-    Linear(in_features=128, out_features=10, bias=True)
+    >>> network.classifier[0]
+    Linear(in_features=128, out_features=10, bias=False)
     """
     if isinstance(network, nn.Module):
         parts = _Backbone(network, shallow_layer)
@@ -287,7 +291,7 @@ def build_cluster_network(
     embedder, classifier = parts.embedder, parts.classifier
     if embedder is None or classifier is None:
         n_features = _feature_width(parts.module, sample_shape)
-        embedder, classifier = _head(n_features, n_clusters, embedding_dim)
+        embedder, classifier = _head(n_features, n_clusters, embedding_dim, logit_scale)
     built = ClusterNetwork(
         parts.module, embedder, classifier, n_channels=sample_shape[0], shallow_layer=parts.shallow_layer
     )
@@ -313,11 +317,20 @@ class _Pool(nn.Module):
         return _pooled(features)
 
 
-def _head(n_features: int, n_clusters: int, embedding_dim: int | None) -> tuple[nn.Module, nn.Module]:
+def _head(
+    n_features: int, n_clusters: int, embedding_dim: int | None, logit_scale: float
+) -> tuple[nn.Module, nn.Module]:
     if embedding_dim is None:
-        return _Pool(), nn.Linear(n_features, n_clusters)
+        return _Pool(), _classifier(n_features, n_clusters, logit_scale)
     embedder = nn.Sequential(_Pool(), dense(n_features, embedding_dim))
-    return embedder, nn.Linear(embedding_dim, n_clusters)
+    return embedder, _classifier(embedding_dim, n_clusters, logit_scale)
+
+
+def _classifier(n_features: int, n_clusters: int, logit_scale: float = 1.0) -> nn.Sequential:
+    """Linear layer and batch norm: without it all samples of an untrained network are alike, and training collapses."""
+    normalize = nn.BatchNorm1d(n_clusters)
+    nn.init.constant_(normalize.weight, logit_scale)
+    return nn.Sequential(nn.Linear(n_features, n_clusters, bias=False), normalize)
 
 
 def _feature_width(module: nn.Module, sample_shape: Shape) -> int:
