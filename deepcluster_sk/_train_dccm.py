@@ -97,6 +97,46 @@ def resolve_positions(mi_positions: float | None, n_all: int) -> int | None:
     return min(max(int(n_positions), 1), n_all)
 
 
+def block_step(
+    network: ClusterNetwork,
+    discriminator: LocalDiscriminator,
+    samples: Samples,
+    block: Block,
+    *,
+    label_weight: float,
+    local_robustness: bool,
+    mi_weight: float,
+    n_positions: int | None,
+    pair_sampling: PairSampling,
+    runtime: Runtime,
+) -> Callable[[Tensor], Tensor]:
+    """Total loss of a batch, Eq. (15), as a function of its rows in the block."""
+
+    def step(rows: Tensor) -> Tensor:
+        indices = block.indices[rows]
+        views = [runtime.load(samples, indices)]
+        if local_robustness:
+            views.append(runtime.view(samples, indices))
+        with runtime.autocast():
+            shallow, _, embedding, logits = network.stages(torch.cat(views))
+        losses = [correlation_loss(part, block, rows, label_weight) for part in logits.float().split(len(rows))]
+        if mi_weight > 0:
+            triplet = triplet_loss(
+                discriminator,
+                shallow[: len(rows)],  # of the originals
+                embedding[: len(rows)],
+                block,
+                rows,
+                pair_sampling=pair_sampling,
+                n_positions=n_positions,
+                runtime=runtime,
+            )
+            losses.append(mi_weight * triplet)
+        return torch.stack(losses).sum()
+
+    return step
+
+
 def train_dccm(
     network: ClusterNetwork,
     samples: Samples,
@@ -130,34 +170,6 @@ def train_dccm(
     optimizer = optim.RMSprop([*network.parameters(), *discriminator.parameters()], lr=lr)
     tracker = LabelTracker.empty(len(samples), n_clusters)
 
-    def block_step(block: Block) -> Callable[[Tensor], Tensor]:
-        """Eq. (15) as a function of rows of the block."""
-
-        def step(rows: Tensor) -> Tensor:
-            indices = block.indices[rows]
-            views = [runtime.load(samples, indices)]
-            if local_robustness:
-                views.append(runtime.view(samples, indices))
-            with runtime.autocast():
-                shallow, _, embedding, logits = network.stages(torch.cat(views))
-            losses = [correlation_loss(part, block, rows, label_weight) for part in logits.float().split(len(rows))]
-            loss = torch.stack(losses).sum()
-            if mi_weight > 0:
-                original = slice(len(rows))
-                loss = loss + mi_weight * triplet_loss(
-                    discriminator,
-                    shallow[original],
-                    embedding[original],
-                    block,
-                    rows,
-                    pair_sampling=pair_sampling,
-                    n_positions=n_positions,
-                    runtime=runtime,
-                )
-            return loss
-
-        return step
-
     converged = False
     for _ in monitor.epochs("DCCM", n_epochs):
         keep_batch_norm_settled(network, samples, runtime)
@@ -174,7 +186,18 @@ def train_dccm(
             tracker.update(indices, block.labels)
             confident.add(block.confident.sum(), len(indices))
             edges.add(block.graph.sum(), block.graph.numel())
-            step = block_step(block)
+            step = block_step(
+                network,
+                discriminator,
+                samples,
+                block,
+                label_weight=label_weight,
+                local_robustness=local_robustness,
+                mi_weight=mi_weight,
+                n_positions=n_positions,
+                pair_sampling=pair_sampling,
+                runtime=runtime,
+            )
             for _ in range(passes_per_block):
                 losses.add(*train_on(runtime.shuffled(len(indices)), step, optimizer))
         summary = tracker.summary()

@@ -42,7 +42,6 @@ MAY_NAME_BASE = {"_validation": "annotates the estimator that it sets n_features
 
 MAX_FILE_LINES, MAX_BODY_LINES = 400, 40
 LONG_BODIES = {
-    "_train_dccm.train_dccm": "the paper's algorithm in one piece, its loss as an inner function",
     "_dcss.DCSSClustering._train": "the phases in their order, every parameter passed by name",
 }
 

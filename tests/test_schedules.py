@@ -16,15 +16,15 @@ from deepcluster_sk._train_dac import (
     adaptive_thresholds,
     advance_curriculum,
     annealed_threshold,
-    block_step,
     label_block,
 )
-from deepcluster_sk._train_dccm import correlation_loss, resolve_positions
+from deepcluster_sk._train_dac import block_step as dac_block_step
+from deepcluster_sk._train_dccm import block_step, correlation_loss, resolve_positions, triplet_loss
 from deepcluster_sk._train_dccm import label_block as label_dccm_block
-from deepcluster_sk._train_dcss import cluster_steps, update_centers
+from deepcluster_sk._train_dcss import cluster_steps, train_mnet, update_centers
 from deepcluster_sk.losses import pair_cross_entropy
 from deepcluster_sk.metrics import clustering_accuracy_score
-from deepcluster_sk.networks import AUTOENCODERS, NETWORKS, DCSSNetwork, build_cluster_network
+from deepcluster_sk.networks import AUTOENCODERS, NETWORKS, DCSSNetwork, LocalDiscriminator, build_cluster_network
 
 # A few epochs on a few samples train every part; what they find is the benchmarks' business.
 pytestmark = pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.CollapseWarning")
@@ -102,7 +102,9 @@ def test_pair_labels_come_from_the_block_as_it_is_and_the_loss_from_its_transfor
     block = label_block(network, samples, torch.arange(60), upper=0.9, lower=0.5, runtime=runtime)
     assert calls == []
     assert block.features.grad_fn is None
-    step = block_step(network, samples, block, pair_loss=pair_cross_entropy, consistency_weight=0.0, runtime=runtime)
+    step = dac_block_step(
+        network, samples, block, pair_loss=pair_cross_entropy, consistency_weight=0.0, runtime=runtime
+    )
     step(torch.arange(20)).backward()
     assert calls == [20]
 
@@ -115,6 +117,13 @@ def test_dac_variants_train(X, variant):
     varied = DACClustering(n_clusters=3, max_epochs=3, random_state=0, **variant).fit(X)
     assert np.isfinite(varied.history_[-1]["loss"])
     assert varied.history_[-1]["loss"] != plain.history_[-1]["loss"]
+
+
+def test_label_is_the_largest_element_of_the_label_feature(X):
+    dac = DACClustering(n_clusters=3, max_epochs=5, random_state=0).fit(X)
+    features = dac.transform(X)[:, dac._cluster_order]
+    for row, label in zip(features, dac.labels_, strict=True):
+        assert max(range(3), key=lambda h: row[h]) == label
 
 
 # ---- DCCM -----------------------------------------------------------------------------------------------------------
@@ -155,6 +164,37 @@ def test_m1_adds_only_the_graph_loss_of_the_originals(X, runtime):
     assert loss.item() == pytest.approx(pair_cross_entropy(similarity, graph, ~graph).item(), rel=1e-4)
 
 
+@pytest.mark.parametrize("mi_weight", [0.0, 0.1])
+@pytest.mark.parametrize("local_robustness", [False, True])
+def test_total_loss_is_both_views_and_the_weighted_mutual_information(X, runtime, local_robustness, mi_weight):
+    samples = samples_of(X[:, None])
+    network = build_cluster_network("auto", (1, 8, 8), 3, embedding_dim=64)
+    discriminator = LocalDiscriminator(32, 64)
+    thresholds = {"graph_threshold": 0.95, "label_threshold": 0.0}
+    block = label_dccm_block(network, samples, torch.arange(60), **thresholds, runtime=runtime)
+    assert block.confident.any()
+    rows = torch.arange(10, 30)
+    choices = {"n_positions": 4, "pair_sampling": "nearest-random", "runtime": runtime}
+    step = block_step(
+        network,
+        discriminator,
+        samples,
+        block,
+        label_weight=5.0,
+        local_robustness=local_robustness,
+        mi_weight=mi_weight,
+        **choices,
+    )
+    network.eval()  # the transform is the identity here, so that both views have the same loss
+    runtime.generator.manual_seed(1)
+    total = step(rows)
+    runtime.generator.manual_seed(1)
+    shallow, _, embedding, logits = network.stages(runtime.load(samples, rows))
+    expected = (1 + local_robustness) * correlation_loss(logits, block, rows, label_weight=5.0)
+    expected = expected + mi_weight * triplet_loss(discriminator, shallow, embedding, block, rows, **choices)
+    assert total.item() == pytest.approx(expected.item(), rel=1e-4)
+
+
 @pytest.mark.parametrize(("given", "n"), [(None, None), (16, 16), (1000, 49), (0.5, 24), (0.001, 1), (1.0, 49)])
 def test_positions_of_the_discriminator(given, n):
     assert resolve_positions(given, n_all=49) == n
@@ -169,7 +209,7 @@ def test_positions_of_the_discriminator(given, n):
         {"second_phase": False},  # DCSSu
         {"cluster_losses": "aggregated"},  # DCSS_agg
         {"contrastive_weight": 0.0, "mnet_start_epochs": 0},  # the paper's start
-        {"membership_epochs": 0},
+        {"membership_epochs": 1},
     ],
 )
 def test_dcss_variants_train(X, variant):
@@ -226,6 +266,28 @@ def test_a_batch_of_phase_1_takes_k_steps(X, runtime, cluster_losses):
     )
     assert n_steps == 3
     assert passes == [False, True, True, True]  # one forward for the memberships, one a step
+
+
+def test_memberships_judge_pairs_in_the_first_epochs_of_phase_2_only(X, runtime, monkeypatch):
+    samples = samples_of(X.reshape(60, -1))
+    network = DCSSNetwork(nn.Linear(64, 2), None, sample_shape=(64,), n_clusters=3, fuzzifier=1.5)
+    network.centers.copy_(torch.randn(3, 2, generator=runtime.generator))
+    calls, memberships, by_epoch = [], network.memberships, []
+    monkeypatch.setattr(network, "memberships", lambda latent: calls.append(1) or memberships(latent))
+    monitor = Monitor(lambda: calls.clear(), lambda context: by_epoch.append(len(calls)))
+    train_mnet(
+        network,
+        samples,
+        n_epochs=4,
+        membership_epochs=2,
+        similar_threshold=0.8,
+        dissimilar_threshold=0.2,
+        encoder_lr=1e-5,
+        lr=1e-3,
+        runtime=runtime,
+        monitor=monitor,
+    )
+    assert by_epoch == [4, 4, 0, 0]  # three batches and the update of the centres; then MNet's own output
 
 
 def test_centers_streamed_in_batches_are_those_of_all_data(X, runtime):

@@ -1,0 +1,186 @@
+"""Bad input is refused at once, naming parameter, value got and value needed; good input is taken in every layout."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import load_digits
+from torch import nn
+
+from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering
+from deepcluster_sk._data import ArraySamples, Scaling
+from deepcluster_sk._validation import check_samples
+
+ESTIMATORS = [DACClustering, DCCMClustering, DCSSClustering]
+each = pytest.mark.parametrize("Estimator", ESTIMATORS)
+short = pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.CollapseWarning")
+
+
+@pytest.fixture(scope="module")
+def X():
+    return load_digits(n_class=3).images[:60]
+
+
+def samples_of(X, image_shape=None):
+    return check_samples(DACClustering(), X, image_shape, reset=True)
+
+
+@each
+@pytest.mark.parametrize(
+    ("parameter", "value", "error", "needed"),
+    [
+        ("n_clusters", 0, ValueError, r"n_clusters=0 must be an integer in \[1, inf\)"),
+        ("n_clusters", 2.5, TypeError, "n_clusters=2.5 must be an integer, got float"),
+        ("n_clusters", True, TypeError, "n_clusters=True must be an integer"),
+        ("n_clusters", 61, ValueError, "n_clusters=61 must not exceed n_samples=60"),
+        ("max_epochs", 0, ValueError, "max_epochs=0"),
+        ("batch_size", 1, ValueError, r"batch_size=1 must be an integer in \[2, inf\)"),
+        ("lr", 0, ValueError, r"lr=0 must be a number in \(0, inf\)"),
+        ("lr", float("nan"), ValueError, "lr=nan"),
+        ("lr", float("inf"), ValueError, "lr=inf"),
+        ("lr", "fast", TypeError, "lr='fast' must be a number, got str"),
+        ("n_init", 0, ValueError, "n_init=0"),
+        ("n_neighbors", -1, ValueError, "n_neighbors=-1"),
+        ("temperature", 0.0, ValueError, "temperature=0.0"),
+        ("precision", "float16", ValueError, "precision='float16' must be one of 'auto', 'float32', 'bfloat16'"),
+        ("device", "abacus", ValueError, "device='abacus' must be 'auto' or a torch device"),
+        ("network", "alexnet", ValueError, "network='alexnet' must be an nn.Module, 'auto' or one of"),
+        ("network", 7, TypeError, "network=7 must be a string or an nn.Module"),
+        ("augment", "mixup", TypeError, "augment='mixup' must be 'auto', None, or a callable"),
+        ("image_shape", (8,), ValueError, r"image_shape=\(8,\) must be None or a tuple"),
+        ("image_shape", (8, -8), ValueError, r"image_shape=\(8, -8\) must be None or a tuple"),
+        ("image_shape", (9, 9), ValueError, r"image_shape=\(9, 9, 1\) \(height, width, channels\) does not fit"),
+        ("random_state", "lucky", ValueError, "lucky"),
+        ("verbose", "loud", TypeError, "verbose='loud'"),
+    ],
+)
+def test_bad_parameters_of_all(Estimator, parameter, value, error, needed, X):
+    estimator = Estimator(**{"n_clusters": 3, parameter: value})
+    with pytest.raises(error, match=needed):
+        estimator.fit(X)
+    assert not hasattr(estimator, "labels_")
+
+
+@pytest.mark.parametrize(
+    ("estimator", "error", "needed"),
+    [
+        (DACClustering(3, pair_selection="some"), ValueError, "pair_selection='some' must be one of 'adaptive', 'all'"),
+        (DACClustering(3, pair_loss="hinge"), ValueError, "pair_loss='hinge'"),
+        (DACClustering(3, consistency_weight=-1), ValueError, "consistency_weight=-1"),
+        (DACClustering(3, curriculum_rate=0), ValueError, r"curriculum_rate=0 must be a number in \(0, inf\)"),
+        (DACClustering(3, block_size=1), ValueError, "block_size=1"),
+        (DACClustering(3, passes_per_block=0), ValueError, "passes_per_block=0"),
+        (DACClustering(3, warmup_epochs=-1), ValueError, "warmup_epochs=-1"),
+        (DCCMClustering(3, graph_threshold=1.5), ValueError, r"graph_threshold=1.5 must be a number in \[0, 1\]"),
+        (DCCMClustering(3, label_threshold=-0.1), ValueError, "label_threshold=-0.1"),
+        (DCCMClustering(3, label_weight=-1), ValueError, "label_weight=-1"),
+        (DCCMClustering(3, local_robustness=1), ValueError, "local_robustness=1 must be one of True, False"),
+        (DCCMClustering(3, mi_positions=0), ValueError, "mi_positions=0"),
+        (DCCMClustering(3, mi_positions=1.5), ValueError, r"mi_positions=1.5 must be a number in \(0, 1\]"),
+        (DCCMClustering(3, pair_sampling="V1"), ValueError, "pair_sampling='V1' must be one of 'nearest-random'"),
+        (DCCMClustering(3, network=nn.Flatten(), shallow_layer="x"), ValueError, "shallow_layer='x'"),
+        (DCSSClustering(3, fuzzifier=1.0), ValueError, r"fuzzifier=1.0 must be a number in \(1, inf\)"),
+        (DCSSClustering(3, cluster_losses="sum"), ValueError, "cluster_losses='sum'"),
+        (DCSSClustering(3, center_interval=0), ValueError, "center_interval=0"),
+        (DCSSClustering(3, similar_threshold=1.1), ValueError, "similar_threshold=1.1"),
+        (DCSSClustering(3, similar_threshold=0.3, dissimilar_threshold=0.4), ValueError, "must not exceed similar"),
+        (DCSSClustering(3, encoder="resnet"), TypeError, "encoder='resnet' must be None or an nn.Module"),
+        (DCSSClustering(3, encoder=nn.Conv2d(1, 2, 3)), ValueError, "encoder=Conv2d must give a vector"),
+        (DCSSClustering(3, latent_dim=0), ValueError, "latent_dim=0"),
+        (DCSSClustering(3, network=nn.Flatten()), TypeError, "network=Flatten must have the submodules 'encoder'"),
+        (DCSSClustering(3, pretrain_epochs=1.5), TypeError, "pretrain_epochs=1.5 must be an integer"),
+    ],
+    ids=lambda value: str(value)[:60] if isinstance(value, str) else None,
+)
+def test_bad_parameters_of_one(estimator, error, needed, X):
+    with pytest.raises(error, match=needed):
+        estimator.fit(X)
+    assert not hasattr(estimator, "labels_")
+
+
+@pytest.mark.parametrize(
+    ("shape", "needed"),
+    [
+        ((5, 3, 9, 3), "may have its channels first or last; set image_shape"),
+        ((5, 13, 9, 13), "may have its channels first or last; set image_shape"),
+        ((5, 2, 3, 4, 5), r"must be \(n, n_features\), \(n, h, w\), \(n, h, w, c\) or \(n, c, h, w\)"),
+    ],
+)
+def test_ambiguous_shapes(shape, needed):
+    with pytest.raises(ValueError, match=needed):
+        samples_of(np.zeros(shape))
+
+
+@each
+def test_nan_and_infinity_are_refused(Estimator, X):
+    for value in (np.nan, np.inf):
+        broken = X.copy()
+        broken[3, 2, 1] = value
+        with pytest.raises(ValueError, match=r"NaN|infinity"):
+            Estimator(3).fit(broken)
+
+
+@each
+@short
+def test_prediction_on_another_shape_is_refused(Estimator, X):
+    estimator = Estimator(3, max_epochs=1).fit(X)
+    with pytest.raises(ValueError, match=r"63 features, but .* is expecting 64"):
+        estimator.predict(X.reshape(60, 64)[:, :63].reshape(60, 7, 9))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_every_layout_is_the_same_images(dtype):
+    rng = np.random.default_rng(0)
+    first = (rng.random((6, 3, 10, 12)) * 255).astype(dtype)
+    last = np.ascontiguousarray(first.transpose(0, 2, 3, 1))
+    for X, image_shape in [
+        (first, None),
+        (last, None),
+        (first, (10, 12, 3)),
+        (last, (10, 12, 3)),
+        (last.reshape(6, -1), (10, 12, 3)),
+    ]:
+        samples = samples_of(X, image_shape)
+        assert_array_equal(samples, first)
+        assert samples.dtype == dtype
+
+
+def test_other_containers():
+    grey = np.arange(2 * 5 * 6, dtype=np.float64).reshape(2, 5, 6)
+    for X in (grey, grey.tolist(), torch.as_tensor(grey), torch.as_tensor(grey).bfloat16()):
+        assert samples_of(X).shape == (2, 1, 5, 6)
+    assert_array_equal(samples_of(pd.DataFrame(grey.reshape(2, -1)), (5, 6)), grey[:, None])
+    assert samples_of(grey[..., None].repeat(13, 3), (5, 6, 13)).shape == (2, 13, 5, 6)
+
+
+def test_images_are_scaled_to_the_unit_interval_and_arrays_not_copied():
+    X = np.array([0, 51, 255], dtype=np.uint8).reshape(3, 1, 1).repeat(4, 1).repeat(4, 2)
+    array = samples_of(X)
+    assert np.shares_memory(array, X)
+    batch = ArraySamples(array, Scaling.of(array)).batch(torch.tensor([1, 2]))
+    assert batch.dtype == torch.float32
+    assert_allclose(batch[:, 0, 0, 0].numpy(), [0.2, 1.0])
+    shifted = 1000 * X.astype(np.float64) - 500
+    batch = ArraySamples(samples_of(shifted), Scaling.of(samples_of(shifted))).batch(torch.tensor([1, 2]))
+    assert_allclose(batch[:, 0, 0, 0].numpy(), [0.2, 1.0], rtol=1e-6)
+
+
+def test_feature_vectors_keep_their_geometry():
+    X = np.random.default_rng(0).normal(loc=1e6, scale=[1.0, 5.0, 0.1], size=(10_000, 3))
+    samples = ArraySamples(X, Scaling.of(X))
+    scaled = samples.batch(torch.arange(10_000)).numpy()
+    assert_allclose(scaled.mean(0), 0, atol=1e-4)
+    assert_allclose(scaled.std(), 1, rtol=1e-3)
+    assert_allclose(scaled.std(0) / scaled.std(0)[0], X.std(0) / X.std(0)[0], rtol=1e-3)
+
+
+@each
+@short
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_predictions_do_not_depend_on_the_layout(Estimator, dtype, X):
+    images = (X * 15).astype(dtype)
+    grey = Estimator(3, max_epochs=2, random_state=0).fit(images)
+    flat = Estimator(3, max_epochs=2, image_shape=(8, 8), random_state=0).fit(images.reshape(60, 64))
+    assert_array_equal(grey.labels_, flat.labels_)
+    assert_allclose(grey.predict_proba(images[:, None]), flat.predict_proba(images.reshape(60, 64)), atol=1e-6)
