@@ -129,13 +129,9 @@ class BaseDeepClustering(
         context = self._init_callback_context(max_subtasks=self.n_init * sum(phases.values()))
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
 
-        best: _Run | None = None
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            for restart in range(self.n_init):
-                run = self._run(samples, seed + restart, device, context, X, y)
-                if best is None or run.final_loss < best.final_loss:
-                    best = run
-        assert best is not None  # noqa: S101  n_init >= 1
+            runs = (self._run(samples, seed + restart, device, context, X, y) for restart in range(self.n_init))
+            best = min(runs, key=lambda run: run.final_loss)
         self._store(best, samples, scaling)
         context.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=lambda: {})
         return self

@@ -310,7 +310,7 @@ class DCSSClustering(BaseDeepClustering):
         labels = update_centers(network, samples, runtime)
         network.uses_mnet = True
         learn_labels(
-            lambda batch: network.mnet(network.encode(batch)),
+            lambda batch: network.mnet(network.encode(batch).detach()),
             network.mnet.parameters(),
             samples,
             labels,
