@@ -17,26 +17,44 @@ from torch import Tensor, nn
 
 from deepcluster_sk._data import ArraySamples, Scaling
 from deepcluster_sk._engine import Monitor, Runtime, infer, resolve_precision, settle_batch_norm
-from deepcluster_sk._start import default_epochs
+from deepcluster_sk._start import default_epochs, start_from_kmeans
 from deepcluster_sk._validation import check_choice, check_number, check_samples, make_seed, resolve_device
 from deepcluster_sk.augment import resolve_augmentation
 from deepcluster_sk.exceptions import CollapseWarning
+from deepcluster_sk.networks import ClusterNetwork
 
 # A cluster with a larger share than this counts as a collapse.
 _NEARLY_ALL = 0.95
 
 
 class _Run(NamedTuple):
-    """One trained network."""
+    """One trained network, and what it makes of the samples it was trained on."""
 
     network: Any
-    history: list[dict[str, Any]]
+    monitor: Monitor
     converged: bool
+    embedding: NDArray[np.float32]  # (n, d)
+    proba: NDArray[np.float32]  # (n, n_clusters)
 
     @property
-    def final_loss(self) -> float:
-        """Loss of the last epoch; infinite if none was run."""
-        return self.history[-1]["loss"] if self.history else float("inf")
+    def sizes(self) -> NDArray[np.intp]:
+        """Samples in each of the network's clusters."""
+        return np.bincount(self.proba.argmax(1), minlength=self.proba.shape[1])
+
+    @property
+    def rank(self) -> tuple[int, bool, float]:
+        """Smaller is better: first clusters that stay empty, then one that holds nearly all, then the final loss.
+
+        The loss alone would prefer a collapse, in which all pairs agree.
+        """
+        history = self.monitor.history
+        loss = history[-1]["loss"] if history else float("inf")
+        return int((self.sizes == 0).sum()), bool(self.sizes.max() > _NEARLY_ALL * len(self.proba)), loss
+
+
+def own_copy(network: Any) -> Any:
+    """The user's module as a copy on the CPU in float32, which training may change; anything else as it is."""
+    return copy.deepcopy(network).cpu().float() if isinstance(network, nn.Module) else network
 
 
 class BaseDeepClustering(
@@ -65,6 +83,13 @@ class BaseDeepClustering(
     def _phases(self, n_samples: int) -> dict[str, int]:
         """Most epochs of each phase by name; 0 skips it."""
 
+    def _standardizes(self) -> bool:
+        """Whether samples are scaled and standardised; not for a network that was trained elsewhere."""
+        return True
+
+    def _scaling_of(self, array: NDArray[Any]) -> Scaling:
+        return Scaling.of(array) if self._standardizes() else Scaling(offset=0.0, scale=1.0)
+
     def _check_params(self) -> None:
         """Raise for any parameter that is wrong whatever the data; subclasses add their own."""
         check_number("n_clusters", self.n_clusters, int, 1)
@@ -90,6 +115,20 @@ class BaseDeepClustering(
     def _n_epochs_default(self, n_samples: int, at_500: int) -> int:
         n_epochs = default_epochs(n_samples, at_500)
         return n_epochs if self.max_epochs is None else min(n_epochs, self.max_epochs)
+
+    def _start(self, network: ClusterNetwork, samples: ArraySamples, runtime: Runtime, monitor: Monitor) -> None:
+        """The start that DAC and DCCM share."""
+        phases = self._start_phases(len(samples))
+        start_from_kmeans(
+            network,
+            samples,
+            self.n_clusters,
+            n_epochs=(phases["warm-up"], phases["label start"]),
+            n_neighbors=self.n_neighbors,
+            temperature=self.temperature,
+            runtime=runtime,
+            monitor=monitor,
+        )
 
     def _start_phases(self, n_samples: int) -> dict[str, int]:
         """Epochs of the start that DAC and DCCM share."""
@@ -121,18 +160,22 @@ class BaseDeepClustering(
         array = check_samples(self, X, self.image_shape, reset=True)
         if self.n_clusters > len(array):
             raise ValueError(f"n_clusters={self.n_clusters} must not exceed n_samples={len(array)}.")
-        scaling = Scaling.of(array)
-        samples = ArraySamples(array, scaling)
+        samples = ArraySamples(array, self._scaling_of(array))
         seed = make_seed(self.random_state)
         device = resolve_device(self.device)
         phases = self._phases(len(samples))
         context = self._init_callback_context(max_subtasks=self.n_init * sum(phases.values()))
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
 
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            runs = (self._run(samples, seed + restart, device, context, X, y) for restart in range(self.n_init))
-            best = min(runs, key=lambda run: run.final_loss)
-        self._store(best, samples, scaling)
+        # torch.manual_seed seeds every GPU, used or not.
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            best = self._run(samples, seed, device, context, X, y)
+            for restart in range(1, self.n_init):
+                if best.monitor.stopped:
+                    break
+                run = self._run(samples, seed + restart, device, context, X, y)
+                best = min(best, run, key=lambda run: run.rank)
+        self._store(best, samples)
         context.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=lambda: {})
         return self
 
@@ -147,7 +190,7 @@ class BaseDeepClustering(
             batch_size=min(self.batch_size, len(samples)),
         )
         network: Any = self._build_network(samples.sample_shape)
-        if len(samples.sample_shape) == 3:
+        if len(samples.sample_shape) == 3 and self._standardizes():
             mean, std = samples.channel_moments()
             network.standardize.mean.copy_(mean)
             network.standardize.std.copy_(std)
@@ -160,32 +203,36 @@ class BaseDeepClustering(
 
         def end(epoch: Any) -> bool:
             def so_far() -> dict[str, Any]:
-                return self._fitted_attributes(copy.deepcopy(network).eval(), samples.scaling, range(self.n_clusters))
+                return self._fitted_attributes(copy.deepcopy(network).eval(), samples, range(self.n_clusters))
 
             return bool(epoch.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=so_far))
 
         monitor = Monitor(begin, end, int(self.verbose))
         converged = self._train(network, samples, runtime, monitor)
         settle_batch_norm(network, samples, runtime)
-        return _Run(network.eval(), monitor.history, converged)
+        network.eval()
+        return _Run(network, monitor, converged, *self._infer(network, samples))
 
-    def _fitted_attributes(self, module: Any, scaling: Scaling, order: Sequence[int]) -> dict[str, Any]:
+    def _fitted_attributes(self, module: Any, samples: ArraySamples, order: Sequence[int]) -> dict[str, Any]:
         """What prediction needs."""
-        return {"module_": module, "_scaling": scaling, "_cluster_order": np.asarray(order)}
+        return {
+            "module_": module,
+            "_scaling": samples.scaling,
+            "_sample_shape": samples.sample_shape,
+            "_cluster_order": np.asarray(order),
+        }
 
-    def _store(self, run: _Run, samples: ArraySamples, scaling: Scaling) -> None:
+    def _store(self, run: _Run, samples: ArraySamples) -> None:
         """Set the fitted attributes, with the clusters in use numbered first."""
-        embedding, proba = self._infer(run.network, samples)
-        sizes = np.bincount(proba.argmax(1), minlength=self.n_clusters)
-        order = np.argsort(sizes == 0, kind="stable")
-        for name, value in self._fitted_attributes(run.network, scaling, order.tolist()).items():
+        order = np.argsort(run.sizes == 0, kind="stable")
+        for name, value in self._fitted_attributes(run.network, samples, order.tolist()).items():
             setattr(self, name, value)
-        self.labels_ = proba[:, order].argmax(1)
-        self.history_ = run.history
-        self.n_iter_ = len(run.history)
+        self.labels_ = run.proba[:, order].argmax(1)
+        self.history_ = run.monitor.history
+        self.n_iter_ = len(self.history_)
         self.converged_ = run.converged
-        self._n_features_out = embedding.shape[1]
-        self.fit_report_ = self._report(proba, sizes[order])
+        self._n_features_out = run.embedding.shape[1]
+        self.fit_report_ = self._report(run.proba, run.sizes[order])
 
     def _report(self, proba: NDArray[np.float32], sizes: NDArray[np.intp]) -> dict[str, Any]:
         """Label-free diagnostics; warns of a collapse."""
@@ -292,17 +339,25 @@ class BaseDeepClustering(
         return self._infer_new(X)[0]
 
     def _infer_new(self, X: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        check_is_fitted(self)
+        check_is_fitted(self, "module_")
         array = check_samples(self, X, self.image_shape, reset=False)
+        if array.shape[1:] != self._sample_shape:
+            raise ValueError(
+                f"X has samples of shape {array.shape[1:]}, but {type(self).__name__} was fitted on samples of shape "
+                f"{self._sample_shape}; see image_shape."
+            )
         return self._infer(self.module_, ArraySamples(array, self._scaling))
 
     def _infer(self, module: nn.Module, samples: ArraySamples) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Embedding and probabilities, always in float32."""
+        """Embedding and probabilities, computed in float32, or for feature vectors in float64."""
+        dtype = torch.float32
+        if len(samples.sample_shape) == 1:
+            # In float32 a product depends in its last bits on how many rows it has; vectors are cheap enough.
+            module, dtype = copy.deepcopy(module).double(), torch.float64
         device = next(module.parameters()).device
-        generator = torch.Generator()
-        runtime = Runtime(device, "float32", lambda batch, generator: batch, generator, batch_size=2)
-        embedding, proba = infer(module, lambda batch: self._represent(module, batch), samples, runtime)
-        return embedding.numpy(), proba.numpy()
+        runtime = Runtime(device, "float32", lambda batch, generator: batch, torch.Generator(), batch_size=2)
+        outputs = infer(module, lambda batch: self._represent(module, batch.to(dtype)), samples, runtime)
+        return outputs[0].numpy(), outputs[1].numpy()
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

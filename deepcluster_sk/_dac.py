@@ -1,15 +1,14 @@
 """The estimator of Deep Adaptive Clustering; ``_train_dac`` has the schedule."""
 
-import copy
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deepcluster_sk._base import BaseDeepClustering
-from deepcluster_sk._data import Samples
+from deepcluster_sk._base import BaseDeepClustering, own_copy
+from deepcluster_sk._data import ArraySamples
 from deepcluster_sk._engine import Monitor, Runtime
-from deepcluster_sk._start import start_from_kmeans
 from deepcluster_sk._train_dac import train_dac
 from deepcluster_sk._validation import check_choice, check_number
 from deepcluster_sk.losses import pair_cross_entropy, pair_squared_error
@@ -195,20 +194,11 @@ class DACClustering(BaseDeepClustering):
         return {**self._start_phases(n_samples), "train": self._n_epochs("max_epochs", n_samples, at_500=20)}
 
     def _build_network(self, sample_shape: tuple[int, ...]) -> ClusterNetwork:
-        return build_cluster_network(copy.deepcopy(self.network), sample_shape, self.n_clusters)
+        return build_cluster_network(own_copy(self.network), sample_shape, self.n_clusters)
 
-    def _train(self, network: ClusterNetwork, samples: Samples, runtime: Runtime, monitor: Monitor) -> bool:
+    def _train(self, network: ClusterNetwork, samples: ArraySamples, runtime: Runtime, monitor: Monitor) -> bool:
         phases = self._phases(len(samples))
-        start_from_kmeans(
-            network,
-            samples,
-            self.n_clusters,
-            n_epochs=(phases["warm-up"], phases["label start"]),
-            n_neighbors=self.n_neighbors,
-            temperature=self.temperature,
-            runtime=runtime,
-            monitor=monitor,
-        )
+        self._start(network, samples, runtime, monitor)
         # λ = 0.45, where the thresholds meet, is passed behind the last epoch.
         stretched_rate = 0.451 / (1.1 * phases["train"])
         return train_dac(
@@ -227,6 +217,28 @@ class DACClustering(BaseDeepClustering):
             monitor=monitor,
         )
 
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Label feature of each sample.
+
+        Parameters
+        ----------
+        X : array-like
+            Samples of the same shape and range as in :meth:`fit`.
+
+        Returns
+        -------
+        features : ndarray of shape (n_samples, n_clusters), float32, rows of unit length
+            In the order of the columns of :meth:`predict_proba`.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If X does not fit what the estimator was fitted on.
+        """
+        return self._infer_new(X)[0][:, self._cluster_order]
+
     def _represent(self, network: ClusterNetwork, batch: Tensor) -> tuple[Tensor, Tensor]:
-        logits = network(batch).float()
+        logits = network(batch)
         return label_features(logits), logits.softmax(1)

@@ -1,15 +1,13 @@
 """The estimator of Deep Comprehensive Correlation Mining; ``_train_dccm`` has the schedule."""
 
-import copy
 from typing import Any, Literal, get_args
 
 import numpy as np
 from torch import Tensor, nn
 
-from deepcluster_sk._base import BaseDeepClustering
-from deepcluster_sk._data import Samples
+from deepcluster_sk._base import BaseDeepClustering, own_copy
+from deepcluster_sk._data import ArraySamples
 from deepcluster_sk._engine import Monitor, Runtime
-from deepcluster_sk._start import start_from_kmeans
 from deepcluster_sk._train_dccm import train_dccm
 from deepcluster_sk._validation import check_choice, check_number
 from deepcluster_sk.networks import ClusterNetwork, build_cluster_network
@@ -122,7 +120,9 @@ class DCCMClustering(BaseDeepClustering):
 
     Notes
     -----
-    ``transform`` gives the output of the first dense layer D, 64 values for the default network.
+    ``transform`` gives the output of the first dense layer D, 64 values for the default network. The default network
+    normalises its logits to a standard deviation of 2, so that pseudo-labels can reach ``label_threshold``; the paper's
+    networks start at 1.
 
     References
     ----------
@@ -214,7 +214,7 @@ class DCCMClustering(BaseDeepClustering):
 
     def _build_network(self, sample_shape: tuple[int, ...]) -> ClusterNetwork:
         return build_cluster_network(
-            copy.deepcopy(self.network),
+            own_copy(self.network),
             sample_shape,
             self.n_clusters,
             embedding_dim=64,
@@ -223,18 +223,9 @@ class DCCMClustering(BaseDeepClustering):
             logit_scale=2.0,
         )
 
-    def _train(self, network: ClusterNetwork, samples: Samples, runtime: Runtime, monitor: Monitor) -> bool:
+    def _train(self, network: ClusterNetwork, samples: ArraySamples, runtime: Runtime, monitor: Monitor) -> bool:
         phases = self._phases(len(samples))
-        start_from_kmeans(
-            network,
-            samples,
-            self.n_clusters,
-            n_epochs=(phases["warm-up"], phases["label start"]),
-            n_neighbors=self.n_neighbors,
-            temperature=self.temperature,
-            runtime=runtime,
-            monitor=monitor,
-        )
+        self._start(network, samples, runtime, monitor)
         return train_dccm(
             network,
             samples,
@@ -256,4 +247,4 @@ class DCCMClustering(BaseDeepClustering):
 
     def _represent(self, network: ClusterNetwork, batch: Tensor) -> tuple[Tensor, Tensor]:
         stages = network.stages(batch)
-        return stages.embedding.flatten(1), stages.logits.float().softmax(1)
+        return stages.embedding.flatten(1), stages.logits.softmax(1)

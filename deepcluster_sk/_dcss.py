@@ -1,6 +1,5 @@
 """The estimator of Deep Clustering with Self-Supervision; ``_train_dcss`` has the schedule."""
 
-import copy
 import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -9,8 +8,8 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 
-from deepcluster_sk._base import BaseDeepClustering
-from deepcluster_sk._data import Samples, Scaling
+from deepcluster_sk._base import BaseDeepClustering, own_copy
+from deepcluster_sk._data import ArraySamples
 from deepcluster_sk._engine import Monitor, Runtime, infer, settle_batch_norm
 from deepcluster_sk._start import kmeans_labels, learn_labels
 from deepcluster_sk._train_dcss import pretrain, train_autoencoder, train_mnet, update_centers
@@ -34,7 +33,8 @@ class DCSSClustering(BaseDeepClustering):
         with the submodules ``encoder`` and ``decoder``. It is copied, never changed.
     encoder : nn.Module or None, default=None
         A trained encoder to latent vectors (n, d) of your own: pretraining and phase 1 are left out, and phase 2 works
-        on it (the paper's general framework). It is copied, never changed.
+        on it (the paper's general framework). It is copied, never changed, and given X as it is, in float32 and with
+        channels first: neither scaled nor standardised.
     latent_dim : int, default=10
         Length of the latent vector u of the built-in autoencoders.
     image_shape : tuple (height, width[, channels]) or None, default=None
@@ -52,8 +52,8 @@ class DCSSClustering(BaseDeepClustering):
     lr : float, default=1e-3
         Learning rate of MNet (Adam).
     first_phase_lr : float, default=1e-7
-        Learning rate of phase 1 (SGD with momentum 0.9, on losses summed over samples and pixels). The authors' 1e-6
-        diverges on networks with batch norm.
+        Learning rate of phase 1 (SGD with momentum 0.9, on losses summed over samples and standardised pixels). The
+        authors' 1e-6 diverges on the default networks.
     encoder_lr : float, default=1e-5
         Learning rate of the encoder in phase 2 (Adam).
     n_init : int, default=1
@@ -116,7 +116,8 @@ class DCSSClustering(BaseDeepClustering):
     feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, where X is a data frame with string columns.
     cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
-        Centres μ in the latent space, in the order of the labels.
+        Centres μ in the latent space, in the order of the labels unless MNet started from random weights
+        (``mnet_start_epochs=0``).
 
     Raises
     ------
@@ -248,7 +249,7 @@ class DCSSClustering(BaseDeepClustering):
                 "adjacent samples share a cluster only if similar_threshold > 0.5 (Theorem 2), and dissimilar ones are "
                 "kept apart only if dissimilar_threshold < similar_threshold ** 2 (Corollary 1.3, Theorem 3).",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def _phases(self, n_samples: int) -> dict[str, int]:
@@ -258,23 +259,28 @@ class DCSSClustering(BaseDeepClustering):
             "label start": self._n_epochs("mnet_start_epochs", n_samples, at_500=40),
             "phase 2": self._n_epochs("second_phase_epochs", n_samples, at_500=20),
         }
+        if self.second_phase_epochs is None and self.max_epochs is None:
+            # However large the data: some epochs in which MNet judges the pairs itself, Eq. (5).
+            phases["phase 2"] = max(phases["phase 2"], self.membership_epochs + 3)
         if self.encoder is not None:
             phases |= {"pretraining": 0, "phase 1": 0}
         if not self.second_phase:
-            phases |= {"label start": 0, "phase 2": 0}
+            phases |= {"phase 2": 0}
+        if phases["phase 2"] == 0:
+            phases |= {"label start": 0}
         return phases
 
     def _build_network(self, sample_shape: tuple[int, ...]) -> DCSSNetwork:
         if self.encoder is None:
-            autoencoder = build_autoencoder(copy.deepcopy(self.network), sample_shape, self.latent_dim)
+            autoencoder = build_autoencoder(own_copy(self.network), sample_shape, self.latent_dim)
             encoder, decoder = autoencoder.encoder, autoencoder.decoder
         else:
-            encoder, decoder = copy.deepcopy(self.encoder), None
+            encoder, decoder = own_copy(self.encoder), None
         return DCSSNetwork(
             encoder, decoder, sample_shape=sample_shape, n_clusters=self.n_clusters, fuzzifier=self.fuzzifier
         )
 
-    def _train(self, network: DCSSNetwork, samples: Samples, runtime: Runtime, monitor: Monitor) -> bool:
+    def _train(self, network: DCSSNetwork, samples: ArraySamples, runtime: Runtime, monitor: Monitor) -> bool:
         phases = self._phases(len(samples))
         if phases["pretraining"]:
             pretrain(
@@ -289,7 +295,7 @@ class DCSSClustering(BaseDeepClustering):
             )
         settle_batch_norm(network, samples, runtime)
         (latent,) = infer(network, lambda batch: (network.encode(batch),), samples, runtime)
-        _, centers = kmeans_labels(latent, self.n_clusters, seed=runtime.generator.initial_seed() % 2**32)
+        _, centers = kmeans_labels(latent, self.n_clusters, seed=runtime.generator.initial_seed())
         network.centers.copy_(centers)
         network.uses_mnet = False
         converged = False
@@ -332,9 +338,12 @@ class DCSSClustering(BaseDeepClustering):
             monitor=monitor,
         )
 
-    def _fitted_attributes(self, module: DCSSNetwork, scaling: Scaling, order: Sequence[int]) -> dict[str, Any]:
+    def _standardizes(self) -> bool:
+        return self.encoder is None
+
+    def _fitted_attributes(self, module: DCSSNetwork, samples: ArraySamples, order: Sequence[int]) -> dict[str, Any]:
         centers = module.centers.cpu().numpy()[np.asarray(order)]
-        return {**super()._fitted_attributes(module, scaling, order), "cluster_centers_": centers}
+        return {**super()._fitted_attributes(module, samples, order), "cluster_centers_": centers}
 
     def _represent(self, network: DCSSNetwork, batch: Tensor) -> tuple[Tensor, Tensor]:
         latent = network.encode(batch)

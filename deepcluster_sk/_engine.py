@@ -1,5 +1,6 @@
 """What every schedule needs and no method owns: device and precision, the step, inference, the record of epochs."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -82,9 +83,15 @@ def resolve_precision(precision: str, device: torch.device, sample_shape: tuple[
 
 
 def train_on(
-    batches: Iterable[Tensor], step: Callable[[Tensor], Tensor], optimizer: torch.optim.Optimizer
+    batches: Iterable[Tensor],
+    step: Callable[[Tensor], Tensor],
+    optimizer: torch.optim.Optimizer,
+    *,
+    max_gradient: float | None = None,
 ) -> tuple[Tensor, int]:
     """Take one optimiser step a batch on the loss that ``step`` computes from its indices.
+
+    Gradients are shortened to a norm of ``max_gradient``, if one is given.
 
     Returns
     -------
@@ -97,6 +104,9 @@ def train_on(
         loss = step(indices)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if max_gradient is not None:
+            for group in optimizer.param_groups:
+                nn.utils.clip_grad_norm_(group["params"], max_gradient)
         optimizer.step()
         total, n_steps = total.to(loss.device) + loss.detach(), n_steps + 1
     return total, n_steps
@@ -140,6 +150,9 @@ def settle_batch_norm(module: nn.Module, samples: Samples, runtime: Runtime) -> 
     or one trained for a few steps an epoch, predicts something else than it was trained to.
     """
     layers = [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    if not layers:
+        module.train()
+        return
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.momentum = None  # equal weight for every batch from here on
@@ -203,8 +216,14 @@ class Monitor:
         self.phase_is_over = True
 
     def record(self, **values: Any) -> None:
-        """Add values to the record of the epoch under way."""
-        self.history[-1].update(values)
+        """Add values to the record of the epoch under way; a loss that is not finite raises a ValueError."""
+        record = self.history[-1]
+        record.update(values)
+        if not math.isfinite(values.get("loss", 0.0)):
+            raise ValueError(
+                f"Training diverged: the loss is {values['loss']} in epoch {record['epoch'] + 1} of phase "
+                f"{record['phase']!r}. A smaller learning rate (lr) may help."
+            )
 
 
 def _print_record(record: dict[str, Any], n_epochs: int) -> None:

@@ -196,7 +196,7 @@ def start_from_kmeans(
             runtime=runtime,
             monitor=monitor,
         )
-        labels, _ = kmeans_labels(embedding, n_clusters, seed=runtime.generator.initial_seed() % 2**32)
+        labels, _ = kmeans_labels(embedding, n_clusters, seed=runtime.generator.initial_seed())
         parameters = network.parameters()
         learn_labels(network, parameters, samples, labels, n_epochs=label_epochs, runtime=runtime, monitor=monitor)
     settle_batch_norm(network, samples, runtime)

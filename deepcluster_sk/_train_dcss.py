@@ -108,7 +108,7 @@ def cluster_steps(
     batch = runtime.load(samples, indices)
     with evaluating(network), runtime.autocast():
         latent = network.encode(batch)
-    weights = network.memberships(latent) ** network.fuzzifier  # (b, K)
+    weights = network.memberships(latent.float()) ** network.fuzzifier  # (b, K)
     original = network.standardize(batch)
     n_clusters = weights.shape[1]
 
@@ -127,7 +127,8 @@ def cluster_steps(
 
     every = torch.arange(n_clusters)
     turns = every[:, None] if cluster_losses == "successive" else every.expand(n_clusters, -1)
-    return train_on(turns, step, optimizer)
+    # Batch norm over equal samples blows gradients up; no step of SGD is to be longer than 1.
+    return train_on(turns, step, optimizer, max_gradient=1 / optimizer.param_groups[0]["lr"])
 
 
 def train_autoencoder(
@@ -210,7 +211,7 @@ def train_mnet(
             latent = network.encode(runtime.load(samples, indices))
             proba = network.mnet(latent).float().softmax(1)
         tracker.update(indices, proba.argmax(1))
-        judge = network.memberships(latent) if by_memberships else proba
+        judge = network.memberships(latent.float()) if by_memberships else proba
         similarity = judge @ judge.T
         positive, negative = similarity >= similar_threshold, similarity <= dissimilar_threshold
         selected.add((positive | negative).sum(), positive.numel())

@@ -38,7 +38,10 @@ def check_number(
 
 def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
     """Raise a ValueError unless ``value`` is one of ``choices``."""
-    if not any(type(value) is type(choice) and value == choice for choice in choices):
+    if isinstance(value, np.bool_):
+        value = bool(value)
+    kinds = [type(choice) for choice in choices]  # 1 is equal to True, but is none of True and False
+    if not any(isinstance(value, kind) and value == choice for kind, choice in zip(kinds, choices, strict=True)):
         raise ValueError(f"{name}={value!r} must be one of {', '.join(map(repr, choices))}.")
 
 
@@ -86,6 +89,8 @@ def check_samples(estimator: BaseEstimator, X: Any, image_shape: object, *, rese
     """
     X = _as_array(X)
     shape = _check_image_shape(image_shape)
+    if shape is not None and not hasattr(X, "shape"):
+        X = np.asarray(X)
     ndim = getattr(X, "ndim", 2)
     if ndim <= 2 and shape is None:
         return _validated(estimator, X, reset=reset)

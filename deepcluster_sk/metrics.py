@@ -123,7 +123,7 @@ def _free_names(classes: NDArray[Any], n_names: int) -> NDArray[Any]:
         return classes[:0]
     if classes.dtype.kind in "biuf":
         first = int(np.floor(classes.max())) + 1
-        return np.array(range(first, first + n_names), dtype=np.min_scalar_type(first + n_names - 1))
+        return np.arange(first, first + n_names)
     candidates = np.array([f"unmatched {i}" for i in range(len(classes) + n_names)], dtype=classes.dtype.kind)
     return candidates[~np.isin(candidates, classes)][:n_names]
 

@@ -22,6 +22,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from deepcluster_sk import CollapseWarning, DACClustering, DCCMClustering, DCSSClustering
+from deepcluster_sk._base import _Run
+from deepcluster_sk._engine import Monitor
 from deepcluster_sk.metrics import clustering_accuracy_score, clustering_accuracy_scorer, silhouette_scorer
 
 ESTIMATORS = [DACClustering, DCCMClustering, DCSSClustering]
@@ -289,12 +291,33 @@ def test_max_epochs_caps_every_phase(Estimator, X):
     assert max(phases.count(phase) for phase in phases) == 2
 
 
+def test_restarts_prefer_no_collapse_then_the_lowest_loss(X, monkeypatch):
+    def run(loss, labels):
+        monitor = Monitor(lambda: None, lambda context: False, history=[{"loss": loss}])
+        proba = np.eye(2, dtype=np.float32)[labels]
+        return _Run(nn.Linear(1, 1), monitor, True, np.zeros((4, 1), np.float32), proba)
+
+    runs = [run(0.0, [0, 0, 0, 0]), run(0.7, [0, 0, 1, 1]), run(0.3, [0, 1, 1, 0]), run(0.5, [1, 1, 0, 0])]
+    given = iter(runs)
+    monkeypatch.setattr(DACClustering, "_run", lambda *args: next(given))
+    dac = DACClustering(n_clusters=2, n_init=4).fit(X[:4])
+    assert_array_equal(dac.labels_, [0, 1, 1, 0])
+    assert dac.history_ == [{"loss": 0.3}]
+
+
 @short
-@each
-def test_restarts_keep_the_lowest_loss(Estimator, X):
-    one = [Estimator(n_clusters=4, max_epochs=3, random_state=0).fit(X)]
-    best_of_two = Estimator(n_clusters=4, max_epochs=3, n_init=2, random_state=0).fit(X)
-    assert best_of_two.history_[-1]["loss"] <= one[0].history_[-1]["loss"]
+def test_a_stop_ends_the_restarts_too(X):
+    stop = StopAfter(2)
+    DACClustering(n_clusters=4, n_init=3, random_state=0).set_callbacks(stop).fit(X)
+    assert len(stop.seen) == 2
+
+
+def test_one_cluster_with_nearly_all_is_a_collapse(fitted):
+    dac = clone(fitted[DACClustering]).set_params(n_clusters=3)
+    dac.history_ = []
+    proba = np.eye(3, dtype=np.float32)[[0] * 97 + [1] * 2 + [2]]
+    with pytest.warns(CollapseWarning, match="3 of 3 clusters are used and the largest holds 97%"):
+        assert dac._report(proba, np.array([97, 2, 1]))["n_clusters_used"] == 3
 
 
 @each
@@ -311,6 +334,7 @@ def test_one_cluster(Estimator, X):
 
 
 @each
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")  # of k-means, which is right
 @pytest.mark.parametrize("images", [np.zeros((12, 8, 8)), np.tile(np.eye(8), (12, 1, 1))], ids=["constant", "equal"])
 def test_samples_without_any_difference(Estimator, images):
     with pytest.warns(CollapseWarning, match="of 3 clusters are used"):
@@ -334,10 +358,11 @@ def test_prediction_before_fit_raises(Estimator, X):
 
 
 @short
-@pytest.mark.parametrize(("similar", "dissimilar"), [(0.5, 0.2), (0.8, 0.64)])
+@pytest.mark.parametrize(("similar", "dissimilar"), [(0.5, 0.2), (0.8, 0.65)])
 def test_thresholds_outside_the_theorems_warn(X, similar, dissimilar):
     estimator = DCSSClustering(
         n_clusters=4, max_epochs=1, similar_threshold=similar, dissimilar_threshold=dissimilar, random_state=0
     )
-    with pytest.warns(ConvergenceWarning, match="Theorem 2"):
+    with pytest.warns(ConvergenceWarning, match="Theorem 2") as record:
         estimator.fit(X)
+    assert record[0].filename == __file__

@@ -121,8 +121,7 @@ def test_dac_variants_train(X, variant):
 
 def test_label_is_the_largest_element_of_the_label_feature(X):
     dac = DACClustering(n_clusters=3, max_epochs=5, random_state=0).fit(X)
-    features = dac.transform(X)[:, dac._cluster_order]
-    for row, label in zip(features, dac.labels_, strict=True):
+    for row, label in zip(dac.transform(X), dac.labels_, strict=True):
         assert max(range(3), key=lambda h: row[h]) == label
 
 
@@ -230,6 +229,11 @@ def test_dcss_phases_in_order(X):
     ]
 
 
+@pytest.mark.parametrize("n_samples", [100, 10_000, 10**6])
+def test_mnet_judges_pairs_itself_however_large_the_data(n_samples):
+    assert DCSSClustering()._phases(n_samples)["phase 2"] > DCSSClustering().membership_epochs
+
+
 def test_dcss_first_phase_alone_gives_the_memberships(X):
     dcss = DCSSClustering(n_clusters=3, second_phase=False, random_state=0).fit(X)
     proba = dcss.module_.memberships(torch.as_tensor(dcss.transform(X))).numpy()
@@ -239,6 +243,9 @@ def test_dcss_first_phase_alone_gives_the_memberships(X):
 def test_dcss_on_a_trained_encoder_runs_phase_2_alone():
     digits = load_digits(n_class=3)
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
+    given = encoder(torch.as_tensor(digits.images, dtype=torch.float32)).detach().numpy()
+    frozen = DCSSClustering(n_clusters=3, encoder=encoder, max_epochs=1, encoder_lr=0, random_state=0)
+    assert_allclose(frozen.fit(digits.images).transform(digits.images), given, rtol=1e-4, atol=1e-4)
     before = encoder[1].weight.clone()
     dcss = DCSSClustering(n_clusters=3, encoder=encoder, second_phase_epochs=3, random_state=0).fit(digits.images)
     assert {record["phase"] for record in dcss.history_} == {"label start", "phase 2"}
@@ -370,6 +377,13 @@ def test_monitor_counts_records_and_stops():
     ]
     assert monitor.stopped
     assert list(monitor.epochs("third", 5)) == []
+
+
+def test_a_loss_that_is_not_finite_ends_training():
+    monitor = Monitor(lambda: None, lambda context: False)
+    next(monitor.epochs("warm-up", 3))
+    with pytest.raises(ValueError, match=r"the loss is nan in epoch 1 of phase 'warm-up'. A smaller learning rate"):
+        monitor.record(loss=float("nan"))
 
 
 def test_label_tracker():

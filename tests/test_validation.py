@@ -6,6 +6,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
 from torch import nn
 
 from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering
@@ -129,6 +130,24 @@ def test_prediction_on_another_shape_is_refused(Estimator, X):
         estimator.predict(X.reshape(60, 64)[:, :63].reshape(60, 7, 9))
 
 
+@each
+@short
+def test_prediction_on_another_geometry_is_refused(Estimator, X):
+    estimator = Estimator(3, max_epochs=1).fit(X)
+    for other in (X.reshape(60, 4, 16), X.reshape(60, 64)):
+        with pytest.raises(ValueError, match=r"was fitted on samples of shape \(1, 8, 8\)"):
+            estimator.predict(other)
+
+
+@each
+def test_a_failed_fit_leaves_nothing_fitted(Estimator, X):
+    estimator = Estimator(61)
+    with pytest.raises(ValueError, match="n_clusters"):
+        estimator.fit(X)
+    with pytest.raises(NotFittedError):
+        estimator.predict(X)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
 def test_every_layout_is_the_same_images(dtype):
     rng = np.random.default_rng(0)
@@ -151,6 +170,7 @@ def test_other_containers():
     for X in (grey, grey.tolist(), torch.as_tensor(grey), torch.as_tensor(grey).bfloat16()):
         assert samples_of(X).shape == (2, 1, 5, 6)
     assert_array_equal(samples_of(pd.DataFrame(grey.reshape(2, -1)), (5, 6)), grey[:, None])
+    assert_array_equal(samples_of(grey.reshape(2, -1).tolist(), (5, 6)), grey[:, None])
     assert samples_of(grey[..., None].repeat(13, 3), (5, 6, 13)).shape == (2, 13, 5, 6)
 
 

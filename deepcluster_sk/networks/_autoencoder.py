@@ -317,7 +317,7 @@ class DCSSNetwork(nn.Module):
         -------
         memberships : Tensor of shape (n, n_clusters), float32, rows sum to 1
         """
-        return fuzzy_memberships(latent.float(), self.centers, self.fuzzifier)
+        return fuzzy_memberships(latent, self.centers, self.fuzzifier)
 
     def cluster_proba(self, latent: Tensor) -> Tensor:
         """Probabilities of the clusters: MNet's softmax q, or the memberships p before MNet is trained.
@@ -331,7 +331,7 @@ class DCSSNetwork(nn.Module):
         -------
         proba : Tensor of shape (n, n_clusters), float32, rows sum to 1
         """
-        return self.mnet(latent).float().softmax(1) if self.uses_mnet else self.memberships(latent)
+        return self.mnet(latent).softmax(1) if self.uses_mnet else self.memberships(latent)
 
     def forward(self, batch: Tensor) -> Tensor:
         """Probabilities of the clusters.

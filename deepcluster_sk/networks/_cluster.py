@@ -295,7 +295,7 @@ def build_cluster_network(
     built = ClusterNetwork(
         parts.module, embedder, classifier, n_channels=sample_shape[0], shallow_layer=parts.shallow_layer
     )
-    if isinstance(network, nn.Module):
+    if isinstance(network, nn.Module) and embedding_dim is not None:
         _check_shallow_layer(built, sample_shape)
     return built
 
