@@ -2,71 +2,75 @@
 
 import json
 import re
-from pathlib import Path
 
 from _results import RESULTS
 
 ROOT = RESULTS.parent.parent
 TABLES = {
-    "digits": "scikit-learn's 1,797 digits, default settings, seeds 0 to 9",
-    "digits-paper-dac": "digits enlarged to 28x28, the DAC paper's settings, at most ten minutes a fit",
-    "digits-paper-dccm": "digits enlarged to 32x32, the DCCM paper's settings, at most ten minutes a fit",
-    "digits-paper-dcss": "digits enlarged to 28x28, the DCSS paper's settings, at most ten minutes a fit",
-    "mnist": "the first 10,000 MNIST images, default settings, seed 0",
+    "The 1,797 digits: default settings, seeds 0 to 9; the papers' settings, seeds 0 to 2, ten minutes a fit": [
+        "digits",
+        "digits-paper-dac",
+        "digits-paper-dccm",
+        "digits-paper-dcss",
+    ],
+    "The first 10,000 MNIST images: default settings, seed 0": ["mnist"],
 }
 COLUMNS = ["", "ACC mean", "± std", "ACC worst", "NMI", "ARI", "longest fit"]
 
 
-def load(name: str) -> dict | None:
-    path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else None
+def load(names: list[str]) -> list[dict]:
+    """The records that exist."""
+    paths = [RESULTS / f"{name}.json" for name in names]
+    return [json.loads(path.read_text()) for path in paths if path.exists()]
 
 
-def row(summary: dict) -> list[str]:
+def rows(records: list[dict]) -> list[list[str]]:
     keys = ("acc_mean", "acc_std", "acc_worst", "nmi_mean", "ari_mean")
-    return [summary["method"], *(f"{summary[key]:.3f}" for key in keys), f"{summary['seconds_max']:.0f} s"]
-
-
-def epochs(record: dict) -> list[str]:
-    """A line a fit with the epochs it reached, where the fits were ended early."""
-    return [
-        f"- seed {cell['seed']}: ACC {cell['acc']:.3f}, {cell['seconds']:.0f} s, {cell['clusters_used']} clusters; "
-        + ", ".join(f"{phase} {n}" for phase, n in cell["epochs"].items())
-        for cell in record["cells"]
+    return [COLUMNS] + [
+        [summary["method"], *(f"{summary[key]:.3f}" for key in keys), f"{summary['seconds_max']:.0f} s"]
+        for record in records
+        for summary in record["summary"]
     ]
 
 
-def rst(name: str, title: str) -> str:
-    record = load(name)
-    if record is None:
-        return ""
-    lines = [title[0].upper() + title[1:], "-" * len(title), "", ".. list-table::", "   :header-rows: 1", ""]
-    for cells in (COLUMNS, *map(row, record["summary"])):
+def fits(records: list[dict]) -> list[str]:
+    """A line a fit, with the epochs that each phase reached."""
+    return [
+        f"- {cell['method']}, seed {cell['seed']}: ACC {cell['acc']:.3f}, NMI {cell['nmi']:.3f}, "
+        f"ARI {cell['ari']:.3f}, {cell['seconds']:.0f} s; "
+        + ", ".join(f"{phase} {n}" for phase, n in cell["epochs"].items())
+        for record in records
+        for cell in record["cells"]
+        if "epochs" in cell
+    ]
+
+
+def rst(title: str, names: list[str]) -> str:
+    records = load(names)
+    lines = [title, "-" * len(title), "", ".. list-table::", "   :header-rows: 1", ""]
+    for cells in rows(records):
         lines += [f"   {'* -' if i == 0 else '  -'} {cell}" for i, cell in enumerate(cells)]
-    if "paper" in name:
-        lines += ["", "Epochs reached, by phase:", "", *epochs(record)]
-    versions = ", ".join(f"{package} {version}" for package, version in record["versions"].items())
-    lines += ["", f"{versions}; {record['hardware']['torch_threads']} torch threads.", ""]
+    lines += ["", "Every fit, with the epochs that each phase reached:", "", *fits(records), ""]
+    for record, name in zip(records, names, strict=False):
+        versions = ", ".join(f"{package} {version}" for package, version in record["versions"].items())
+        lines += [f"*{name}*: {versions}; {record['hardware']['torch_threads']} torch threads.", ""]
     return "\n".join(lines)
 
 
-def markdown(record: dict) -> str:
-    rows = [COLUMNS, ["---"] * len(COLUMNS), *map(row, record["summary"])]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
+def markdown(title: str, names: list[str]) -> str:
+    header, *body = rows(load(names))
+    table = [header, ["---"] * len(header), *body]
+    return "\n".join([f"{title}:", "", *("| " + " | ".join(cells) + " |" for cells in table), ""])
 
 
 def main() -> None:
     head = "Results\n=======\n\nWritten by ``benchmarks/tables.py`` from the records in ``benchmarks/results``.\n\n"
-    (ROOT / "docs" / "results.rst").write_text(head + "\n".join(filter(None, (rst(*item) for item in TABLES.items()))))
-    readme = Path(ROOT / "README.md")
-    parts = []
-    for name in ("digits", "mnist"):
-        if (record := load(name)) is not None:
-            parts += [f"{TABLES[name][0].upper()}{TABLES[name][1:]}:", "", markdown(record), ""]
-    text = "<!-- results -->\n" + "\n".join(parts) + "<!-- end of results -->"
-    readme.write_text(
-        re.sub(r"<!-- results -->.*<!-- end of results -->", lambda _: text, readme.read_text(), flags=re.S)
-    )
+    (ROOT / "docs" / "results.rst").write_text(head + "\n".join(rst(*table) for table in TABLES.items()))
+    readme = ROOT / "README.md"
+    tables = "\n".join(markdown(*table) for table in TABLES.items())
+    between_marks = re.compile("<!-- results -->.*<!-- end of results -->", flags=re.DOTALL)
+    text = f"<!-- results -->\n{tables}<!-- end of results -->"
+    readme.write_text(between_marks.sub(lambda _: text, readme.read_text()))
 
 
 if __name__ == "__main__":
