@@ -36,7 +36,7 @@ def test_scikit_learn_check(estimator, check):
 def test_further_scikit_learn_check(estimator, name):
     check = getattr(estimator_checks, name)
     with warnings.catch_warnings():
-        # These checks fit on a frame and transform its array, or pass on to deprecated parts of pandas.
-        warnings.filterwarnings("ignore", message="X does not have valid feature names", category=UserWarning)
+        # These checks fit on a frame and transform its array, or the other way round.
+        warnings.filterwarnings("ignore", message="X (does not have valid|has) feature names", category=UserWarning)
         warnings.simplefilter("ignore", FutureWarning)
         check(type(estimator).__name__, estimator)
