@@ -18,8 +18,17 @@ from torch import Tensor, nn
 from deepcluster_sk._data import ArraySamples, Scaling
 from deepcluster_sk._engine import Monitor, Runtime, infer, resolve_precision, settle_batch_norm
 from deepcluster_sk._start import default_epochs, start_from_kmeans
-from deepcluster_sk._validation import check_choice, check_number, check_samples, make_seed, resolve_device
-from deepcluster_sk.augment import resolve_augmentation
+from deepcluster_sk._validation import (
+    check_choice,
+    check_fits,
+    check_number,
+    check_samples,
+    make_seed,
+    refuse_single_image,
+    resolve_device,
+    warn_of_other_range,
+)
+from deepcluster_sk.augment import Augmentation, check_augmentation, resolve_augmentation
 from deepcluster_sk.exceptions import CollapseWarning
 from deepcluster_sk.networks import ClusterNetwork
 
@@ -179,13 +188,22 @@ class BaseDeepClustering(
         context.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=lambda: {})
         return self
 
+    def _checked_augmentation(self, samples: ArraySamples, device: torch.device) -> Augmentation:
+        """The random transform of training samples, tried on two of them."""
+        shape = samples.sample_shape
+        if samples.is_gray():
+            shape = (1, *shape[1:])  # however many equal channels it has
+        augment = resolve_augmentation(self.augment, shape)
+        check_augmentation(augment, samples.batch(torch.arange(2)).to(device))
+        return augment
+
     def _run(self, samples: ArraySamples, seed: int, device: torch.device, context: Any, X: Any, y: Any) -> _Run:
         """Train one network from one seed."""
         torch.manual_seed(seed)
         runtime = Runtime(
             device=device,
             precision=resolve_precision(self.precision, device, samples.sample_shape),
-            augment=resolve_augmentation(self.augment, samples.sample_shape),
+            augment=self._checked_augmentation(samples, device),
             generator=torch.Generator().manual_seed(seed),
             batch_size=min(self.batch_size, len(samples)),
         )
@@ -340,12 +358,11 @@ class BaseDeepClustering(
 
     def _infer_new(self, X: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         check_is_fitted(self, "module_")
+        refuse_single_image(X, self._sample_shape)
         array = check_samples(self, X, self.image_shape, reset=False)
-        if array.shape[1:] != self._sample_shape:
-            raise ValueError(
-                f"X has samples of shape {array.shape[1:]}, but {type(self).__name__} was fitted on samples of shape "
-                f"{self._sample_shape}; see image_shape."
-            )
+        check_fits(array, self._sample_shape, type(self).__name__)
+        if array.ndim == 4 and self._standardizes():
+            warn_of_other_range(array, self._scaling.offset, self._scaling.scale)
         return self._infer(self.module_, ArraySamples(array, self._scaling))
 
     def _infer(self, module: nn.Module, samples: ArraySamples) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -33,7 +33,7 @@ class Samples(Protocol):
 class Scaling:
     """``(raw - offset) / scale``: images to [0, 1], feature vectors to mean 0 and overall standard deviation 1.
 
-    One scale for all features keeps the distances between samples what they were, up to a factor.
+    For images, offset and offset + scale are the smallest and the largest value seen, whatever the dtype. One scale for all features keeps the distances between samples what they were, up to a factor.
     """
 
     offset: float | NDArray[np.float64]  # () or (n_features,)
@@ -41,12 +41,10 @@ class Scaling:
 
     @classmethod
     def of(cls, array: NDArray[Any]) -> "Scaling":
-        """Scaling of training data: its dtype's range for uint8, else the range (images) or moments (vectors) seen."""
+        """Scaling of training data by their range (images) or their moments (vectors)."""
         if array.ndim == 2:
             mean, std = moments(array)
             return cls(mean, std or 1.0)
-        if array.dtype == np.uint8:
-            return cls(0.0, 255.0)
         low, high = float(array.min()), float(array.max())
         return cls(low, (high - low) or 1.0)
 
@@ -89,6 +87,11 @@ class ArraySamples:
         # In the array's own precision first: float32 cannot tell apart values far from 0 that float64 can.
         scaled = (raw - self.scaling.offset) / self.scaling.scale
         return torch.from_numpy(scaled.astype(np.float32, copy=False))
+
+    def is_gray(self) -> bool:
+        """Whether all channels of the first images are equal, be there one or three of them."""
+        head = self.array[:_BLOCK]
+        return head.ndim == 4 and bool((head == head[:, :1]).all())
 
     def channel_moments(self) -> tuple[Tensor, Tensor]:
         """Mean of each channel (c,) and overall standard deviation () of the scaled samples, float32."""

@@ -318,6 +318,7 @@ class DCSSClustering(BaseDeepClustering):
             network.mnet.parameters(),
             samples,
             labels,
+            self.n_clusters,
             n_epochs=phases["label start"],
             runtime=runtime,
             monitor=monitor,

@@ -15,6 +15,8 @@ from deepcluster_sk.augment import Augmentation
 
 # Rows a forward pass without gradient takes at a time.
 INFERENCE_BATCH = 1024
+# Share of labels that still change in an epoch when training counts as converged.
+SETTLED = 1e-3
 # Batches over which batch norm's statistics are averaged anew.
 _SETTLING_BATCHES = 20
 

@@ -145,6 +145,7 @@ def learn_labels(
     parameters: Iterable[nn.Parameter],
     samples: Samples,
     labels: Tensor,
+    n_clusters: int,
     *,
     n_epochs: int,
     runtime: Runtime,
@@ -155,7 +156,7 @@ def learn_labels(
     It ends early once nearly all are right: the method that follows is to correct the labels, not to defend them.
     """
     optimizer = torch.optim.Adam(parameters, lr=_LR)
-    cluster_sizes = labels.bincount().tolist()
+    cluster_sizes = labels.bincount(minlength=n_clusters).tolist()
     agreement = RunningMean()
 
     def step(indices: Tensor) -> Tensor:
@@ -197,6 +198,14 @@ def start_from_kmeans(
             monitor=monitor,
         )
         labels, _ = kmeans_labels(embedding, n_clusters, seed=runtime.generator.initial_seed())
-        parameters = network.parameters()
-        learn_labels(network, parameters, samples, labels, n_epochs=label_epochs, runtime=runtime, monitor=monitor)
+        learn_labels(
+            network,
+            network.parameters(),
+            samples,
+            labels,
+            n_clusters,
+            n_epochs=label_epochs,
+            runtime=runtime,
+            monitor=monitor,
+        )
     settle_batch_norm(network, samples, runtime)

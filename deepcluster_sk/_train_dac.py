@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-import torch.nn.functional as F
 from torch import Tensor, optim
 
 from deepcluster_sk._data import Samples, shuffled_batches
@@ -16,6 +15,7 @@ from deepcluster_sk._engine import (
     keep_batch_norm_settled,
     train_on,
 )
+from deepcluster_sk.losses import consistency_loss
 from deepcluster_sk.networks import ClusterNetwork
 from deepcluster_sk.pairs import cosine_similarity_matrix, label_features, select_pairs
 
@@ -75,8 +75,7 @@ def block_step(
         positive, negative = block.positive[rows][:, rows], block.negative[rows][:, rows]
         loss = pair_loss(cosine_similarity_matrix(features), positive, negative)
         if consistency_weight > 0:
-            target = block.features[rows]
-            loss = loss + consistency_weight * F.binary_cross_entropy(features.clamp(0, 1), target.clamp(0, 1))
+            loss = loss + consistency_weight * consistency_loss(features, block.features[rows])
         return loss
 
     return step

@@ -9,6 +9,7 @@ from torch import Tensor, optim
 
 from deepcluster_sk._data import Samples, shuffled_batches
 from deepcluster_sk._engine import (
+    SETTLED,
     LabelTracker,
     Monitor,
     RunningMean,
@@ -20,9 +21,6 @@ from deepcluster_sk._engine import (
 from deepcluster_sk.losses import mutual_information_loss, pair_cross_entropy, pseudo_label_loss
 from deepcluster_sk.networks import ClusterNetwork, LocalDiscriminator
 from deepcluster_sk.pairs import PairSampling, cosine_similarity_matrix, pseudo_graph, pseudo_labels, sample_pairs
-
-# Share of labels that still change in an epoch when training counts as converged.
-_SETTLED = 1e-3
 
 
 class Block(NamedTuple):
@@ -118,7 +116,7 @@ def block_step(
         if local_robustness:
             views.append(runtime.view(samples, indices))
         with runtime.autocast():
-            shallow, _, embedding, logits = network.stages(torch.cat(views))
+            shallow, embedding, logits = network.stages(torch.cat(views))
         losses = [correlation_loss(part, block, rows, label_weight) for part in logits.float().split(len(rows))]
         if mi_weight > 0:
             triplet = triplet_loss(
@@ -202,5 +200,5 @@ def train_dccm(
                 losses.add(*train_on(runtime.shuffled(len(indices)), step, optimizer))
         summary = tracker.summary()
         monitor.record(loss=losses.mean(), selected_share=confident.mean(), edge_share=edges.mean(), **summary)
-        converged = summary["label_change"] <= _SETTLED
+        converged = summary["label_change"] <= SETTLED
     return converged

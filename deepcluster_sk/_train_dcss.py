@@ -8,6 +8,7 @@ from torch import Tensor, optim
 from deepcluster_sk._data import Samples, sequential_batches
 from deepcluster_sk._engine import (
     INFERENCE_BATCH,
+    SETTLED,
     LabelTracker,
     Monitor,
     RunningMean,
@@ -25,10 +26,7 @@ from deepcluster_sk.losses import (
     reconstruction_loss,
 )
 from deepcluster_sk.networks import DCSSNetwork
-from deepcluster_sk.pairs import weighted_centers
-
-# Share of labels that still change in an epoch when training counts as converged.
-_SETTLED = 1e-3
+from deepcluster_sk.pairs import adjacent_pairs, weighted_centers
 
 
 def pretrain(
@@ -171,7 +169,7 @@ def train_autoencoder(
         if (epoch + 1) % center_interval == 0:
             tracker.update(torch.arange(len(samples)), update_centers(network, samples, runtime))
             summary = tracker.summary()
-            converged = summary["label_change"] <= _SETTLED
+            converged = summary["label_change"] <= SETTLED
             monitor.record(**summary)
         monitor.record(loss=losses.mean())
     return converged
@@ -212,8 +210,7 @@ def train_mnet(
             proba = network.mnet(latent).float().softmax(1)
         tracker.update(indices, proba.argmax(1))
         judge = network.memberships(latent.float()) if by_memberships else proba
-        similarity = judge @ judge.T
-        positive, negative = similarity >= similar_threshold, similarity <= dissimilar_threshold
+        positive, negative = adjacent_pairs(judge, similar=similar_threshold, dissimilar=dissimilar_threshold)
         selected.add((positive | negative).sum(), positive.numel())
         with runtime.autocast():
             logits = network.mnet(network.encode(runtime.view(samples, indices)))
@@ -233,5 +230,5 @@ def train_mnet(
         monitor.record(loss=total.item() / n_steps, selected_share=selected.mean(), **summary)
         if by_memberships:
             update_centers(network, samples, runtime)
-        converged = not by_memberships and summary["label_change"] <= _SETTLED
+        converged = not by_memberships and summary["label_change"] <= SETTLED
     return converged

@@ -1,6 +1,7 @@
 """From what the user passes to what the package works with; every message about bad input is written here."""
 
 import math
+import warnings
 from numbers import Integral, Real
 from typing import Any
 
@@ -58,7 +59,7 @@ def resolve_device(device: object) -> torch.device:
         resolved = torch.device(device)  # type: ignore[call-overload]
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"device={device!r} must be 'auto' or a torch device such as 'cpu' or 'cuda:0'.") from error
-    if resolved.type == "cuda" and not torch.cuda.is_available():
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device={device!r} is not available here; device='auto' takes what there is.")
     return resolved
 
@@ -95,7 +96,7 @@ def check_samples(estimator: BaseEstimator, X: Any, image_shape: object, *, rese
     if ndim <= 2 and shape is None:
         return _validated(estimator, X, reset=reset)
     layout = _image_layout(X.shape, shape)
-    flat = X.reshape(len(X), -1) if ndim > 2 else X
+    flat = X.reshape(len(X), math.prod(X.shape[1:])) if ndim > 2 else X  # -1 cannot be told for no samples
     flat = _validated(estimator, flat, reset=reset)
     height, width, channels = layout.height, layout.width, layout.channels
     if layout.channels_first:
@@ -119,6 +120,38 @@ def _as_array(X: Any) -> Any:
     if isinstance(X, list | tuple) and X and np.ndim(X[0]) >= 2:
         return np.asarray(X)
     return X
+
+
+def check_fits(samples: NDArray[Any], fitted_on: tuple[int, ...], name: str) -> None:
+    """Raise unless samples have the shape of those that the estimator called ``name`` was fitted on."""
+    if samples.shape[1:] != fitted_on:
+        raise ValueError(
+            f"X has samples of shape {samples.shape[1:]}, but {name} was fitted on samples of shape {fitted_on}; "
+            "reshape X, or see image_shape."
+        )
+
+
+def refuse_single_image(X: Any, fitted_on: tuple[int, ...]) -> None:
+    """Raise if X is one image of the shape (c, h, w) that an estimator was fitted on, not a batch of them."""
+    if len(fitted_on) == 3:
+        channels, *sides = fitted_on
+        X_shape = tuple(getattr(X, "shape", ()))
+        if X_shape in ((*sides,), (*sides, channels), (channels, *sides)):
+            raise ValueError(f"X of shape {X_shape} is a single image; X[None] is a batch of one.")
+
+
+def warn_of_other_range(images: NDArray[Any], low: float, extent: float) -> None:
+    """Warn if images seem to be on another scale than those of ``fit``, which filled [low, low + extent]."""
+    lowest, highest = float(images.min()), float(images.max())
+    far_outside = max(low - lowest, highest - (low + extent)) > extent
+    hardly_filled = 0 < highest - lowest < 0.02 * extent
+    if far_outside or hardly_filled:
+        warnings.warn(
+            f"X has values in [{lowest:g}, {highest:g}], but was in [{low:g}, {low + extent:g}] in fit: predictions "
+            "mean little unless both are on one scale (0 to 255, or 0 to 1, ..).",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 class _Layout:
@@ -146,7 +179,8 @@ def _image_layout(X_shape: tuple[int, ...], shape: tuple[int, int, int] | None) 
     height, width, channels = shape
     if len(sample) == 1 and sample[0] != height * width * channels:
         raise ValueError(
-            f"image_shape={shape} needs {height * width * channels} features a sample, X has shape {X_shape}."
+            f"image_shape=({height}, {width}, {channels}) (height, width, channels) needs "
+            f"{height * width * channels} features a sample, X has shape {X_shape}."
         )
     if len(sample) == 1 or sample == shape or (channels == 1 and sample == shape[:2]):
         return _Layout(*shape, channels_first=False)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-__all__ = ["Augmentation", "FeatureNoise", "ImageAugmentation", "resolve_augmentation"]
+__all__ = ["Augmentation", "FeatureNoise", "ImageAugmentation", "check_augmentation", "resolve_augmentation"]
 
 Augmentation = Callable[[Tensor, Generator], Tensor]
 """Type of ``augment(batch, generator)``."""
@@ -220,6 +220,44 @@ def resolve_augmentation(augment: object, sample_shape: tuple[int, ...]) -> Augm
     if not callable(augment):
         raise TypeError(f"augment={augment!r} must be 'auto', None, or a callable of (batch, generator).")
     return augment if _takes_generator(augment) else lambda batch, generator: augment(batch)
+
+
+def check_augmentation(augment: Augmentation, batch: Tensor) -> None:
+    """Raise unless ``augment`` gives back a batch like the one it is given.
+
+    Parameters
+    ----------
+    augment : callable of (batch, generator)
+        What :func:`resolve_augmentation` returned.
+    batch : Tensor of shape (n, c, h, w) or (n, n_features), float32
+        Samples to try it on.
+
+    Raises
+    ------
+    TypeError
+        If the result is no tensor of floats.
+    ValueError
+        If it has another shape, or values that are not finite.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.augment import check_augmentation
+    >>> check_augmentation(lambda batch, generator: batch[:, :2], torch.ones(2, 3))
+    Traceback (most recent call last):
+    ...
+    ValueError: augment must keep the shape of a batch: it turned (2, 3) into (2, 2).
+    """
+    result = augment(batch.clone(), Generator().manual_seed(0))
+    if not isinstance(result, Tensor) or not result.is_floating_point():
+        got = f"a tensor of {result.dtype}" if isinstance(result, Tensor) else type(result).__name__
+        raise TypeError(f"augment must return a tensor of floats, got {got}.")
+    if result.shape != batch.shape:
+        raise ValueError(
+            f"augment must keep the shape of a batch: it turned {tuple(batch.shape)} into {tuple(result.shape)}."
+        )
+    if not result.isfinite().all():
+        raise ValueError("augment must return finite values, got NaN or infinity.")
 
 
 def _takes_generator(function: Callable[..., Tensor]) -> bool:

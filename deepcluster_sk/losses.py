@@ -11,6 +11,7 @@ from torch import Tensor
 __all__ = [
     "cluster_centering_loss",
     "cluster_reconstruction_loss",
+    "consistency_loss",
     "contrastive_loss",
     "linear_pair_loss",
     "mutual_information_loss",
@@ -90,6 +91,37 @@ def pair_squared_error(similarity: Tensor, positive: Tensor, negative: Tensor) -
     0.125
     """
     return _selected_mean((similarity - positive.to(similarity.dtype)).square(), positive | negative)
+
+
+def consistency_loss(features: Tensor, target: Tensor) -> Tensor:
+    r"""Mean binary cross-entropy between the label features of transformed samples and of the samples themselves.
+
+    .. math:: -\frac{1}{n K} \sum_{i, h} \big(t_{ih} \log l_{ih} + (1 - t_{ih}) \log (1 - l_{ih})\big)
+
+    Parameters
+    ----------
+    features : Tensor of shape (n, n_clusters), float, in [0, 1]
+        Label features l of the transformed samples; values that rounding put outside [0, 1] are clamped.
+    target : Tensor of shape (n, n_clusters), float, in [0, 1]
+        Label features t of the samples as they are, detached.
+
+    Returns
+    -------
+    loss : Tensor of shape (), in [0, 100]
+        Logarithms are cut at -100.
+
+    Notes
+    -----
+    Not in the DAC paper; its authors add it, with a weight of 10, for STL-10.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.losses import consistency_loss
+    >>> round(consistency_loss(torch.tensor([[0.6, 0.8]]), torch.tensor([[0.0, 1.0]])).item(), 4)
+    0.5697
+    """
+    return F.binary_cross_entropy(features.clamp(0, 1), target.clamp(0, 1))
 
 
 def linear_pair_loss(similarity: Tensor, positive: Tensor, negative: Tensor) -> Tensor:

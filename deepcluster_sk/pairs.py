@@ -13,6 +13,7 @@ from torch import Tensor
 
 __all__ = [
     "PairSample",
+    "adjacent_pairs",
     "cosine_similarity_matrix",
     "fuzzy_memberships",
     "label_features",
@@ -115,6 +116,37 @@ def select_pairs(similarity: Tensor, *, upper: float, lower: float) -> tuple[Ten
     ([[True, False, False]], [[False, False, True]])
     """
     return similarity >= upper, similarity < lower
+
+
+def adjacent_pairs(proba: Tensor, *, similar: float, dissimilar: float) -> tuple[Tensor, Tensor]:
+    """Pairs whose cluster probabilities have a large inner product, and pairs for which it is small.
+
+    Parameters
+    ----------
+    proba : Tensor of shape (n, n_clusters), float, rows sum to 1
+        Fuzzy memberships p, or MNet's output q.
+    similar, dissimilar : float, ``dissimilar <= similar``
+        Thresholds ζ (0.8 in the paper) and γ (0.2): adjacent pairs have p_i · p_j >= ζ, dissimilar ones <= γ.
+
+    Returns
+    -------
+    adjacent, dissimilar : Tensor of shape (n, n), bool
+        Pairs between the thresholds are in neither.
+
+    References
+    ----------
+    Sadeghi and Armanfard, "Deep Clustering with Self-Supervision using Pairwise Similarities", 2024, Eqs. (4) and (5).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from deepcluster_sk.pairs import adjacent_pairs
+    >>> adjacent, dissimilar = adjacent_pairs(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), similar=0.8, dissimilar=0.2)
+    >>> adjacent.tolist(), dissimilar.tolist()
+    ([[True, False], [False, True]], [[False, True], [True, False]])
+    """
+    similarity = proba @ proba.T
+    return similarity >= similar, similarity <= dissimilar
 
 
 def pseudo_graph(similarity: Tensor, threshold: float) -> Tensor:

@@ -107,6 +107,14 @@ def curriculum() -> list[tuple[float, float]]:
         adaptive -= rate * slope_of_gap
 
 
+def consistency_loss(features, target) -> float:
+    """The authors' addition for STL-10: each element of a label feature as a probability of its own."""
+    return mean(
+        -target[i, h] * log(features[i, h]) - (1 - target[i, h]) * log(1 - features[i, h])
+        for i, h in np.ndindex(features.shape)
+    )
+
+
 # ---- DCCM -----------------------------------------------------------------------------------------------------------
 
 

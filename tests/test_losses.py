@@ -13,6 +13,7 @@ from torch.autograd import gradcheck
 from deepcluster_sk.losses import (
     cluster_centering_loss,
     cluster_reconstruction_loss,
+    consistency_loss,
     contrastive_loss,
     linear_pair_loss,
     mutual_information_loss,
@@ -23,6 +24,7 @@ from deepcluster_sk.losses import (
 )
 from deepcluster_sk.networks import LocalDiscriminator
 from deepcluster_sk.pairs import (
+    adjacent_pairs,
     cosine_similarity_matrix,
     fuzzy_memberships,
     label_features,
@@ -88,6 +90,18 @@ def test_dac_objective_matches_loop_from_logits(seed, n, k, upper, lower):
         reference.inner_products(reference.label_features(logits.numpy())).clip(0, 1), *pairs
     )
     np.testing.assert_allclose(loss.item(), expected, rtol=1e-10, atol=1e-10)
+
+
+@given(seed=seeds, n=sizes, k=widths)
+def test_consistency_loss_matches_loop(seed, n, k):
+    features, target = label_features(randn(seed, n, k, scale=3.0)), label_features(randn(seed + 1, n, k, scale=3.0))
+    close(consistency_loss(features, target), reference.consistency_loss(features.numpy(), target.numpy()))
+
+
+def test_consistency_loss_of_one_hot_features():
+    same, other = torch.tensor([[1.0000001, 0.0]]), torch.tensor([[0.0, 1.0]])
+    assert consistency_loss(same, same).item() == 0.0
+    assert consistency_loss(same, other).item() == 100.0
 
 
 @pytest.mark.parametrize(("similarity", "positive"), [(0.0, True), (1.0, False)])
@@ -295,8 +309,7 @@ def test_cluster_losses_match_loops(seed, n, k, fuzzifier):
 def test_second_phase_loss_matches_loop(seed, n, k, upper, lower):
     proba, memberships = randn(seed, n, k, scale=2.0).softmax(1), randn(seed + 1, n, k, scale=2.0).softmax(1)
     for deciding in (memberships, proba):  # Eq. (4), then Eq. (5)
-        agreement = deciding @ deciding.T
-        loss = linear_pair_loss(proba @ proba.T, agreement >= upper, agreement <= lower)
+        loss = linear_pair_loss(proba @ proba.T, *adjacent_pairs(deciding, similar=upper, dissimilar=lower))
         close(loss, reference.pairwise_loss(proba.tolist(), deciding.tolist(), upper, lower))
 
 

@@ -56,19 +56,19 @@ def test_every_name_runs_on_its_own_size(name, n_channels):
     batch = rand(0, 2, *shape)
     stages = network.stages(batch)
     assert stages.logits.shape == (2, 7)
-    assert stages.embedding.ndim == stages.features.ndim == 2
-    assert len(stages.shallow) == len(stages.embedding) == len(stages.features) == 2
+    assert stages.embedding.ndim == network.features(batch).ndim == 2
+    assert len(stages.shallow) == len(stages.embedding) == len(network.features(batch)) == 2
     assert torch.equal(stages.logits, network(batch))
-    assert torch.equal(stages.features, network.features(batch))
     assert stages.logits.isfinite().all()
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 4), (3, 8, 8), (2, 5, 31), (7, 16, 16), (1, 100, 60), (3, 3, 2), (1, 1, 1)])
 def test_conv_takes_any_size_and_number_of_channels(shape):
     network = build_cluster_network("conv", shape, 3).eval()
-    stages = network.stages(rand(0, 2, *shape))
+    batch = rand(0, 2, *shape)
+    stages = network.stages(batch)
     assert stages.logits.shape == (2, 3)
-    assert stages.features.shape == (2, 128)
+    assert network.features(batch).shape == (2, 128)
     assert stages.shallow.ndim == 4
 
 
@@ -159,8 +159,9 @@ def test_layers_of_dccm(name, expected_convolutions, expected_dense, pool):
     assert dense_shapes(network) == expected_dense
     pools = [layer.kernel_size for layer in network.modules() if isinstance(layer, nn.MaxPool2d)]
     assert pools == [pool, pool]
-    stages = network.eval().stages(rand(0, 1, *own_shape(name, 3)))
-    assert stages.features.shape == (1, 256)
+    image = rand(0, 1, *own_shape(name, 3))
+    stages = network.eval().stages(image)
+    assert network.features(image).shape == (1, 256)
     assert stages.embedding.shape == (1, expected_dense[0][0])
 
 
@@ -197,10 +198,10 @@ def test_users_module_gets_a_head(module, shape, n_features, embedding_dim):
     batch = rand(0, 2, *shape)
     stages = network.stages(batch)
     assert network.backbone is module
-    assert stages.features.shape == (2, n_features)
+    assert network.features(batch).shape == (2, n_features)
     assert stages.embedding.shape == (2, embedding_dim or n_features)
     assert stages.logits.shape == (2, 3)
-    torch.testing.assert_close(stages.features, module(batch).reshape(2, n_features, -1).mean(2))
+    torch.testing.assert_close(network.features(batch), module(batch).reshape(2, n_features, -1).mean(2))
 
 
 def test_shallow_layer_may_be_named():

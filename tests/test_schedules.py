@@ -1,7 +1,10 @@
 """The schedules: curricula, blocks, phases, and that every variant and every network trains on its own input."""
 
+import copy
+
 import numpy as np
 import pytest
+import reference
 import torch
 from numpy.testing import assert_allclose
 from reference import curriculum
@@ -10,7 +13,7 @@ from torch import nn
 
 from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering
 from deepcluster_sk._data import ArraySamples, Scaling, shuffled_batches
-from deepcluster_sk._engine import LabelTracker, Monitor, Runtime
+from deepcluster_sk._engine import LabelTracker, Monitor, Runtime, settle_batch_norm
 from deepcluster_sk._start import default_epochs, nearest_neighbors
 from deepcluster_sk._train_dac import (
     adaptive_thresholds,
@@ -22,9 +25,10 @@ from deepcluster_sk._train_dac import block_step as dac_block_step
 from deepcluster_sk._train_dccm import block_step, correlation_loss, resolve_positions, triplet_loss
 from deepcluster_sk._train_dccm import label_block as label_dccm_block
 from deepcluster_sk._train_dcss import cluster_steps, train_mnet, update_centers
-from deepcluster_sk.losses import pair_cross_entropy
+from deepcluster_sk.losses import consistency_loss, pair_cross_entropy
 from deepcluster_sk.metrics import clustering_accuracy_score
 from deepcluster_sk.networks import AUTOENCODERS, NETWORKS, DCSSNetwork, LocalDiscriminator, build_cluster_network
+from deepcluster_sk.pairs import label_features
 
 # A few epochs on a few samples train every part; what they find is the benchmarks' business.
 pytestmark = pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.CollapseWarning")
@@ -109,6 +113,26 @@ def test_pair_labels_come_from_the_block_as_it_is_and_the_loss_from_its_transfor
     assert calls == [20]
 
 
+def test_consistency_term_draws_transforms_to_the_samples_own_features(X, runtime):
+    samples = samples_of(X[:, None])
+    network = build_cluster_network("auto", (1, 8, 8), 3)
+    mirrored = Runtime(
+        runtime.device, "float32", lambda batch, generator: batch.flip(3), runtime.generator, batch_size=20
+    )
+    block = label_block(network, samples, torch.arange(60), upper=0.9, lower=0.5, runtime=mirrored)
+    network.eval()
+    rows = torch.arange(10, 30)
+    plain, weighted = [
+        dac_block_step(
+            network, samples, block, pair_loss=pair_cross_entropy, consistency_weight=weight, runtime=mirrored
+        )(rows).item()
+        for weight in (0.0, 10.0)
+    ]
+    images = runtime.load(samples, rows)
+    expected = consistency_loss(label_features(network(images.flip(3))), label_features(network(images)))
+    assert weighted - plain == pytest.approx(10 * expected.item(), rel=1e-4)
+
+
 @pytest.mark.parametrize(
     "variant", [{"pair_loss": "squared_error"}, {"consistency_weight": 10.0}, {"passes_per_block": 3}]
 )
@@ -173,7 +197,10 @@ def test_total_loss_is_both_views_and_the_weighted_mutual_information(X, runtime
     block = label_dccm_block(network, samples, torch.arange(60), **thresholds, runtime=runtime)
     assert block.confident.any()
     rows = torch.arange(10, 30)
-    choices = {"n_positions": 4, "pair_sampling": "nearest-random", "runtime": runtime}
+    flipped = Runtime(
+        runtime.device, "float32", lambda batch, generator: batch.flip(3), runtime.generator, batch_size=20
+    )
+    choices = {"n_positions": 4, "pair_sampling": "nearest-random", "runtime": flipped}
     step = block_step(
         network,
         discriminator,
@@ -184,12 +211,15 @@ def test_total_loss_is_both_views_and_the_weighted_mutual_information(X, runtime
         mi_weight=mi_weight,
         **choices,
     )
-    network.eval()  # the transform is the identity here, so that both views have the same loss
+    network.eval()
     runtime.generator.manual_seed(1)
     total = step(rows)
     runtime.generator.manual_seed(1)
-    shallow, _, embedding, logits = network.stages(runtime.load(samples, rows))
-    expected = (1 + local_robustness) * correlation_loss(logits, block, rows, label_weight=5.0)
+    images = runtime.load(samples, rows)
+    shallow, embedding, logits = network.stages(images)
+    expected = correlation_loss(logits, block, rows, label_weight=5.0)
+    if local_robustness:  # graph and labels of the originals, on their mirror images
+        expected = expected + correlation_loss(network(images.flip(3)), block, rows, label_weight=5.0)
     expected = expected + mi_weight * triplet_loss(discriminator, shallow, embedding, block, rows, **choices)
     assert total.item() == pytest.approx(expected.item(), rel=1e-4)
 
@@ -268,6 +298,67 @@ def test_a_batch_of_phase_1_takes_k_steps(X, runtime, cluster_losses):
     )
     assert n_steps == 3
     assert passes == [False, True, True, True]  # one forward for the memberships, one a step
+
+
+def test_a_batch_of_phase_1_is_the_papers_in_loops(X, runtime):
+    """Memberships of the batch once, then for each cluster the gradient of Eq. (1a) at the present weights."""
+    samples = samples_of(X[:5].reshape(5, -1))
+    network = DCSSNetwork(nn.Linear(64, 2), nn.Linear(2, 64), sample_shape=(64,), n_clusters=3, fuzzifier=1.5)
+    network.centers.copy_(torch.randn(3, 2, generator=runtime.generator))
+    plain = copy.deepcopy(network)
+    optimizer = torch.optim.SGD(network.autoencoder_parameters(), lr=1e-3)
+    cluster_steps(
+        network,
+        samples,
+        torch.arange(5),
+        optimizer,
+        centering_weight=0.1,
+        cluster_losses="successive",
+        runtime=runtime,
+    )
+    points = plain.standardize(samples.batch(torch.arange(5)))
+    degrees = reference.fuzzy_memberships(plain.encoder(points).detach().numpy(), plain.centers.numpy(), 1.5)
+    for k in range(3):
+        plain.zero_grad()
+        for point, degree in zip(points, degrees[:, k], strict=True):
+            latent = plain.encoder(point)
+            rebuilt, centred = plain.decoder(latent) - point, latent - plain.centers[k]
+            (float(degree) ** 1.5 * (rebuilt.square().sum() + 0.1 * centred.square().sum())).backward()
+        for parameter in plain.autoencoder_parameters():
+            parameter.data -= 1e-3 * parameter.grad
+    for ours, theirs in zip(network.autoencoder_parameters(), plain.autoencoder_parameters(), strict=True):
+        assert_allclose(ours.detach().numpy(), theirs.detach().numpy(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("membership_epochs", [0, 1])
+def test_the_loss_of_phase_2_is_that_of_the_loop(X, runtime, membership_epochs):
+    """Eq. (4) while memberships judge the pairs, Eq. (5) when MNet does."""
+    samples = samples_of(X[:20].reshape(20, -1))
+    network = DCSSNetwork(nn.Linear(64, 2), None, sample_shape=(64,), n_clusters=3, fuzzifier=1.5)
+    network.centers.copy_(torch.randn(3, 2, generator=runtime.generator))
+    twin = copy.deepcopy(network)
+    settle_batch_norm(twin, samples, runtime)
+    with torch.no_grad():
+        latent = twin.encode(samples.batch(torch.arange(20)))
+        proba = twin.mnet(latent).softmax(1).tolist()  # of the training step: batch norm by the batch
+        twin.eval()
+        judges = (twin.memberships(latent) if membership_epochs else twin.mnet(latent).softmax(1)).tolist()
+    monitor = Monitor(lambda: None, lambda context: False)
+    train_mnet(
+        network,
+        samples,
+        n_epochs=1,
+        membership_epochs=membership_epochs,
+        similar_threshold=0.6,
+        dissimilar_threshold=0.34,
+        encoder_lr=1e-5,
+        lr=1e-3,
+        runtime=runtime,
+        monitor=monitor,
+    )
+    expected = reference.pairwise_loss(proba, judges, 0.6, 0.34)
+    assert monitor.history[0]["loss"] == pytest.approx(expected, rel=1e-4)
+    assert 0 < monitor.history[0]["selected_share"] < 1
 
 
 def test_memberships_judge_pairs_in_the_first_epochs_of_phase_2_only(X, runtime, monkeypatch):

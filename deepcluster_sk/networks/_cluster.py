@@ -17,8 +17,6 @@ class Stages(NamedTuple):
     ----------
     shallow : Tensor of shape (n, c, h, w) or (n, c)
         Early feature map (S of DCCM).
-    features : Tensor of shape (n, d)
-        Output of the backbone, averaged over positions where it is a map.
     embedding : Tensor of shape (n, e)
         Output of the embedding layer (D of DCCM).
     logits : Tensor of shape (n, n_clusters)
@@ -28,11 +26,10 @@ class Stages(NamedTuple):
     --------
     >>> from deepcluster_sk.networks import Stages
     >>> Stages._fields
-    ('shallow', 'features', 'embedding', 'logits')
+    ('shallow', 'embedding', 'logits')
     """
 
     shallow: Tensor
-    features: Tensor
     embedding: Tensor
     logits: Tensor
 
@@ -110,11 +107,10 @@ class ClusterNetwork(nn.Module):
         layer = self.backbone.get_submodule(self.shallow_layer)
         handle = layer.register_forward_hook(lambda module, args, output: captured.append(output))
         try:
-            features = self.backbone(self.standardize(batch))
+            embedding = self.embedder(self.backbone(self.standardize(batch)))
         finally:
             handle.remove()
-        embedding = self.embedder(features)
-        return Stages(captured[0], _pooled(features), embedding, self.classifier(embedding))
+        return Stages(captured[0], embedding, self.classifier(embedding))
 
     def features(self, batch: Tensor) -> Tensor:
         """Output of the backbone alone, averaged over positions.
@@ -255,7 +251,8 @@ def build_cluster_network(
     embedding_dim : int or None, default=None
         Width of a dense layer between backbone and classifier; None has none. The papers' networks have their own head.
     shallow_layer : str or None, default=None
-        Submodule of a user's module that gives the shallow map; None is its first child.
+        Submodule of the backbone that gives the shallow map; None is a user's module's first child, and a layer of its
+        own for each of ``NETWORKS``.
     logit_scale : float, default=1.0
         Standard deviation over the batch that each logit starts with. At 1, ten equal and perfectly separated clusters
         have a confidence of .76, at 2 of .99. The papers' networks have 1.
@@ -269,8 +266,8 @@ def build_cluster_network(
     TypeError
         If ``network`` is neither a string nor a module.
     ValueError
-        If the name is unknown or does not fit ``sample_shape``, or a user's module does not give one row of features
-        a sample or has no layer called ``shallow_layer``.
+        If the name is unknown or does not fit ``sample_shape``, a user's module does not give one row of features a
+        sample, or no layer is called ``shallow_layer``.
 
     Examples
     --------
@@ -280,20 +277,25 @@ def build_cluster_network(
     Linear(in_features=128, out_features=10, bias=False)
     """
     if isinstance(network, nn.Module):
-        parts = _Backbone(network, shallow_layer)
-        if shallow_layer is not None and shallow_layer not in dict(network.named_modules()):
-            raise ValueError(f"shallow_layer={shallow_layer!r} must name a submodule of network.")
+        parts = _Backbone(network)
     else:
         name = network
         if name == "auto":
             name = "mlp" if len(sample_shape) == 1 else "conv"
         parts = _look_up(name, NETWORKS, sample_shape).build(sample_shape, n_clusters)
+    names = [name for name, _ in parts.module.named_modules() if name]
+    if shallow_layer is not None and shallow_layer not in names:
+        raise ValueError(f"shallow_layer={shallow_layer!r} must name a submodule of network; it has {names}.")
     embedder, classifier = parts.embedder, parts.classifier
     if embedder is None or classifier is None:
         n_features = _feature_width(parts.module, sample_shape)
         embedder, classifier = _head(n_features, n_clusters, embedding_dim, logit_scale)
     built = ClusterNetwork(
-        parts.module, embedder, classifier, n_channels=sample_shape[0], shallow_layer=parts.shallow_layer
+        parts.module,
+        embedder,
+        classifier,
+        n_channels=sample_shape[0],
+        shallow_layer=shallow_layer or parts.shallow_layer,
     )
     if isinstance(network, nn.Module) and embedding_dim is not None:
         _check_shallow_layer(built, sample_shape)
