@@ -267,8 +267,8 @@ class BaseDeepClustering(
         if n_used < self.n_clusters or (self.n_clusters > 1 and report["largest_share"] > _NEARLY_ALL):
             warnings.warn(
                 f"{n_used} of {self.n_clusters} clusters are used and the largest holds "
-                f"{report['largest_share']:.0%} of the samples. Try another random_state, n_init > 1, fewer "
-                "n_clusters, or a smaller lr; fit_report_ has the figures.",
+                f"{report['largest_share']:.0%} of the samples. X may have fewer distinct groups than n_clusters; "
+                "else try another random_state, n_init > 1, or a smaller lr. fit_report_ has the figures.",
                 CollapseWarning,
                 stacklevel=5,
             )

@@ -36,16 +36,18 @@ class DACClustering(BaseDeepClustering):
         Shape of one image; needed where X is flattened or its layout is ambiguous.
     augment : "auto", None or callable, default="auto"
         Random transforms of training samples: see :func:`~deepcluster_sk.augment.resolve_augmentation`. "auto" never
-        mirrors one-channel images and is wider than the papers' set, which is
+        mirrors gray images (of one channel, or of equal ones) and is wider than the papers' set, which is
         :class:`~deepcluster_sk.augment.ImageAugmentation` with its defaults.
     max_epochs : int or None, default=None
-        Most epochs of each phase; None grows shorter with n. The paper's curriculum takes 46.
+        Epochs of the paper's loop, and the most that the warm-up and the label start may take; None grows shorter with
+        n. The paper's curriculum takes 46.
     batch_size : int, default=256
         Least number of samples a step.
     lr : float, default=1e-4
         Learning rate of RMSprop. The authors' 1e-3 undoes a good start.
     n_init : int, default=1
-        Networks trained, each from a seed of its own; the one of lowest final loss is kept.
+        Networks trained, each from a seed of its own; kept is one with the fewest empty clusters, and of these the
+        one of lowest final loss.
     pair_selection : {"adaptive", "all"}, default="adaptive"
         "all" is DAC*: one falling threshold, so that every pair takes part.
     pair_loss : {"cross_entropy", "squared_error"}, default="cross_entropy"
@@ -65,7 +67,7 @@ class DACClustering(BaseDeepClustering):
     n_neighbors : int, default=5
         Nearest neighbours of each sample that the warm-up draws near it; 0 uses its transforms alone.
     temperature : float, default=0.5
-        Divisor of the cosine similarities in the warm-up, > 0.
+        Divisor of the cosine similarities in the contrastive loss, > 0.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Of convolutions and products in training. "auto" is bfloat16 for images where the hardware has it natively.
         Losses and prediction are always float32.
@@ -89,7 +91,8 @@ class DACClustering(BaseDeepClustering):
     n_iter_ : int
         Number of epochs run, all phases together.
     converged_ : bool
-        Whether the curriculum came to its end (lower threshold above the upper; for "all", at 0.5).
+        Whether the curriculum came to its end (lower threshold above the upper; for "all", at 0.5). It does unless a
+        callback stops training or ``curriculum_rate`` is too small for ``max_epochs``, so it says nothing of quality.
     fit_report_ : dict
         Diagnostics without labels: n_clusters_used, cluster_sizes, largest_share, mean_confidence, selected_share,
         label_change.

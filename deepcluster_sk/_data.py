@@ -33,7 +33,8 @@ class Samples(Protocol):
 class Scaling:
     """``(raw - offset) / scale``: images to [0, 1], feature vectors to mean 0 and overall standard deviation 1.
 
-    For images, offset and offset + scale are the smallest and the largest value seen, whatever the dtype. One scale for all features keeps the distances between samples what they were, up to a factor.
+    For images, offset and offset + scale are the smallest and the largest value seen, whatever the dtype. One scale for
+    all features keeps the distances between samples what they were, up to a factor.
     """
 
     offset: float | NDArray[np.float64]  # () or (n_features,)

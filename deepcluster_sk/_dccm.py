@@ -30,21 +30,24 @@ class DCCMClustering(BaseDeepClustering):
         "dccm-96" are the paper's), or a module that maps a batch to features (n, d) or (n, d, h, w). It is copied,
         never changed.
     shallow_layer : str or None, default=None
-        For a module of your own: the submodule whose output is the shallow map S; None takes its first child.
+        Submodule of the network whose output is the shallow map S; None takes the first child of a module of your own,
+        and the paper's choice in its networks.
     image_shape : tuple (height, width[, channels]) or None, default=None
         Shape of one image; needed where X is flattened or its layout is ambiguous.
     augment : "auto", None or callable, default="auto"
         Random transforms of training samples: see :func:`~deepcluster_sk.augment.resolve_augmentation`. "auto" never
-        mirrors one-channel images and is wider than the papers' set, which is
+        mirrors gray images (of one channel, or of equal ones) and is wider than the papers' set, which is
         :class:`~deepcluster_sk.augment.ImageAugmentation` with its defaults.
     max_epochs : int or None, default=None
-        Most epochs of each phase; None grows shorter with n. The authors take 200.
+        Epochs of the paper's loop, and the most that the warm-up and the label start may take; None grows shorter with
+        n. The authors take 200.
     batch_size : int, default=256
         Least number of samples a step; the authors take 32.
     lr : float, default=1e-4
         Learning rate of RMSprop.
     n_init : int, default=1
-        Networks trained, each from a seed of its own; the one of lowest final loss is kept.
+        Networks trained, each from a seed of its own; kept is one with the fewest empty clusters, and of these the
+        one of lowest final loss.
     graph_threshold : float, default=0.95
         Cosine similarity thres1 from which two samples have an edge, in [0, 1].
     label_threshold : float, default=0.9
@@ -70,7 +73,7 @@ class DCCMClustering(BaseDeepClustering):
     n_neighbors : int, default=5
         Nearest neighbours of each sample that the warm-up draws near it; 0 uses its transforms alone.
     temperature : float, default=0.5
-        Divisor of the cosine similarities in the warm-up, > 0.
+        Divisor of the cosine similarities in the contrastive loss, > 0.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Of convolutions and products in training. "auto" is bfloat16 for images where the hardware has it natively.
         Losses and prediction are always float32.

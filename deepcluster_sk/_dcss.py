@@ -41,10 +41,10 @@ class DCSSClustering(BaseDeepClustering):
         Shape of one image; needed where X is flattened or its layout is ambiguous.
     augment : "auto", None or callable, default="auto"
         Random transforms of training samples: see :func:`~deepcluster_sk.augment.resolve_augmentation`. "auto" never
-        mirrors one-channel images and is wider than the papers' set, which is
+        mirrors gray images (of one channel, or of equal ones) and is wider than the papers' set, which is
         :class:`~deepcluster_sk.augment.ImageAugmentation` with its defaults.
     max_epochs : int or None, default=None
-        Most epochs of each phase.
+        Most epochs of each phase; None is no limit.
     pretrain_epochs, first_phase_epochs, second_phase_epochs : int or None, default=None
         Epochs of each phase; None grows shorter with n, 0 skips the phase. The authors take 200, 200 and 20.
     batch_size : int, default=256
@@ -57,7 +57,8 @@ class DCSSClustering(BaseDeepClustering):
     encoder_lr : float, default=1e-5
         Learning rate of the encoder in phase 2 (Adam).
     n_init : int, default=1
-        Networks trained, each from a seed of its own; the one of lowest final loss is kept.
+        Networks trained, each from a seed of its own; kept is one with the fewest empty clusters, and of these the
+        one of lowest final loss.
     fuzzifier : float, default=1.5
         m of the memberships, > 1.
     centering_weight : float, default=0.1

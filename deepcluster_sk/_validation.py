@@ -136,7 +136,8 @@ def refuse_single_image(X: Any, fitted_on: tuple[int, ...]) -> None:
     if len(fitted_on) == 3:
         channels, *sides = fitted_on
         X_shape = tuple(getattr(X, "shape", ()))
-        if X_shape in ((*sides,), (*sides, channels), (channels, *sides)):
+        is_batch = math.prod(X_shape[1:]) == math.prod(fitted_on)
+        if not is_batch and X_shape in ((*sides,), (*sides, channels), (channels, *sides)):
             raise ValueError(f"X of shape {X_shape} is a single image; X[None] is a batch of one.")
 
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.pipeline import Pipeline
 
 from deepcluster_sk._validation import check_number, check_samples
 
@@ -81,7 +82,8 @@ class ClusterGridDisplay:
         X : array-like of shape (n, h, w), (n, h, w, c), (n, c, h, w) or (n, n_features), uint8 or float
             Images as ``estimator`` takes them.
         image_shape : tuple (h, w[, c]) or None, default=None
-            Shape of one image where X does not tell it; None takes ``estimator.image_shape`` if there is one.
+            Shape of one image where X does not tell it; None takes the parameter of that name of ``estimator``, of the
+            last step of a Pipeline, or of the best estimator of a search, if there is one.
         ax : matplotlib Axes or None, default=None
             Axes to draw into; None makes a figure.
         n_images : int, default=12
@@ -116,7 +118,7 @@ class ClusterGridDisplay:
         2
         """
         proba = np.asarray(estimator.predict_proba(X))
-        shape = getattr(estimator, "image_shape", None) if image_shape is None else image_shape
+        shape = _image_shape_of(estimator) if image_shape is None else image_shape
         samples = check_samples(estimator, X, shape, reset=False)
         if samples.ndim != 4:
             raise ValueError(f"X of shape {np.shape(X)} holds feature vectors, not images; set image_shape.")
@@ -166,8 +168,8 @@ class ClusterGridDisplay:
         rows = [self._most_confident(cluster, n_images) for cluster in clusters]
         grid = _grid(np.asarray(self.images), rows)
         if ax is None:
-            width = 1.5 + 0.5 * max(map(len, rows))
-            _, ax = plt.subplots(figsize=(width, 0.5 + 0.5 * len(rows)), layout="constrained")
+            width = 2.0 + 0.5 * max(map(len, rows))
+            _, ax = plt.subplots(figsize=(width, 0.5 + 0.5 * len(rows)), layout="compressed")
         ax.imshow(grid[..., 0] if grid.shape[2] == 1 else grid, cmap=cmap, interpolation="nearest")
         pitch = self.images.shape[1] + _GAP
         ax.set_yticks(
@@ -184,6 +186,13 @@ class ClusterGridDisplay:
         """Indices of a cluster's images, most confident first; equally confident ones in their own order."""
         members = np.flatnonzero(self.labels == cluster)
         return members[np.argsort(-self.confidence[members], kind="stable")[:n_images]]
+
+
+def _image_shape_of(estimator: Any) -> Any:
+    estimator = getattr(estimator, "best_estimator_", estimator)
+    if isinstance(estimator, Pipeline):
+        estimator = estimator[-1]
+    return getattr(estimator, "image_shape", None)
 
 
 def _grid(images: NDArray[Any], rows: list[NDArray[np.intp]]) -> NDArray[np.float64]:

@@ -8,6 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deepcluster_sk import DACClustering
+from deepcluster_sk._data import ArraySamples, Scaling
 from deepcluster_sk.augment import FeatureNoise, ImageAugmentation, resolve_augmentation
 
 STILL = ImageAugmentation(rotation=0.0, shift=0.0, zoom=0.0, intensity=0.0, rescale=1.0)
@@ -238,3 +240,14 @@ def test_callable_of_one_argument_gets_the_batch_alone():
 def test_anything_else_raises(bad):
     with pytest.raises(TypeError, match=r"augment=.* must be 'auto', None, or a callable"):
         resolve_augmentation(bad, (1, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("channels", "expected"), [("equal", ImageAugmentation.strong()), ("own", ImageAugmentation.color())]
+)
+def test_gray_images_of_three_equal_channels_are_gray(channels, expected):
+    images = np.random.default_rng(0).random((4, 3, 8, 8), dtype=np.float32)
+    if channels == "equal":
+        images = images[:, :1].repeat(3, axis=1)
+    samples = ArraySamples(images, Scaling.of(images))
+    assert DACClustering()._checked_augmentation(samples, torch.device("cpu")) == expected

@@ -10,11 +10,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from deepcluster_sk import DACClustering
 from deepcluster_sk.display import ClusterGridDisplay
+from deepcluster_sk.metrics import confidence_scorer
 
 matplotlib.use("agg")
 
@@ -114,6 +116,26 @@ def test_pipeline_of_scikit_learn(digits):
     display = ClusterGridDisplay.from_estimator(pipeline, X, image_shape=(8, 8), n_images=4)
     assert len(labels(display)) == 3
     assert_array_equal(display.labels, pipeline.predict(X))
+
+
+def test_image_shape_is_that_of_a_pipelines_last_step_or_of_a_searchs_best(digits):
+    X = digits[0][:60].reshape(60, -1)
+    dac = DACClustering(3, image_shape=(8, 8), max_epochs=1, random_state=0)
+    pipeline = make_pipeline(FunctionTransformer(), dac)
+    search = GridSearchCV(pipeline, {"dacclustering__max_epochs": [1]}, scoring=confidence_scorer, cv=2)
+    for estimator in (pipeline, search):
+        display = ClusterGridDisplay.from_estimator(estimator.fit(X), X)
+        assert display.images.shape == (60, 8, 8, 1)
+
+
+@pytest.mark.parametrize("n_images", [1, 3, 12])
+def test_row_labels_lie_within_the_figure(n_images):
+    display = ClusterGridDisplay(np.zeros((1200, 4, 4)), np.arange(1200) // 100, np.ones(1200)).plot(n_images=n_images)
+    display.figure_.canvas.draw()
+    width = display.figure_.bbox.width
+    for label in display.ax_.get_yticklabels():
+        box = label.get_window_extent()
+        assert 0 <= box.x0 < box.x1 <= width
 
 
 def test_own_axes_are_used_and_data_left_alone():

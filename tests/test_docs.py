@@ -13,7 +13,12 @@ from deepcluster_sk import augment, display, exceptions, losses, metrics, networ
 
 ROOT = Path(__file__).parents[1]
 PUBLIC_MODULES = (deepcluster_sk, augment, display, exceptions, losses, metrics, networks, pairs)
-PUBLIC = {f"{module.__name__}.{name}": getattr(module, name) for module in PUBLIC_MODULES for name in module.__all__}
+PUBLIC = {
+    f"{module.__name__}.{name}": getattr(module, name)
+    for module in PUBLIC_MODULES
+    for name in module.__all__
+    if not inspect.ismodule(getattr(module, name))
+}
 # Functions and classes; the rest are constants, type aliases and scorers, which say what they are where they stand.
 CALLABLES = {name: thing for name, thing in PUBLIC.items() if inspect.isfunction(thing) or inspect.isclass(thing)}
 
@@ -45,6 +50,39 @@ def test_public_function_documents_its_parameters(name):
         for word in line.split(",")
     }
     assert set(parameters) <= documented, f"{name} lacks {set(parameters) - documented}"
+
+
+def entries(estimator):
+    """Text of each entry of the sections Parameters and Attributes."""
+    found, name = {}, None
+    for line in inspect.getdoc(estimator).partition("Parameters\n")[2].partition("\nRaises\n")[0].splitlines():
+        if re.match(r"\w+(, \w+)* : ", line):
+            name = line.partition(" : ")[0]
+        if name is not None:
+            found[name] = found.get(name, "") + line.strip() + " "
+    return found
+
+
+# What the methods do differ in, and so must say differently.
+OWN = {
+    "network",
+    "max_epochs",
+    "batch_size",
+    "lr",
+    "block_size",
+    "passes_per_block",
+    "n_neighbors",
+    "module_",
+    "converged_",
+}
+
+
+@pytest.mark.parametrize("other", [deepcluster_sk.DCCMClustering, deepcluster_sk.DCSSClustering])
+def test_what_estimators_share_is_documented_alike(other):
+    first, second = entries(deepcluster_sk.DACClustering), entries(other)
+    shared = (set(first) & set(second)) - OWN
+    assert len(shared) >= 12
+    assert {name: first[name] for name in shared} == {name: second[name] for name in shared}
 
 
 @pytest.mark.parametrize("module", PUBLIC_MODULES[1:], ids=lambda module: module.__name__)

@@ -1,5 +1,7 @@
 """Bad input is refused at once, naming parameter, value got and value needed; good input is taken in every layout."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +13,7 @@ from torch import nn
 
 from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering
 from deepcluster_sk._data import ArraySamples, Scaling
-from deepcluster_sk._validation import check_samples
+from deepcluster_sk._validation import check_samples, resolve_device
 
 ESTIMATORS = [DACClustering, DCCMClustering, DCSSClustering]
 each = pytest.mark.parametrize("Estimator", ESTIMATORS)
@@ -140,6 +142,85 @@ def test_prediction_on_another_geometry_is_refused(Estimator, X):
 
 
 @each
+@short
+def test_a_single_image_is_refused(Estimator, X):
+    estimator = Estimator(3, max_epochs=1).fit(X)
+    for image in (X[0], X[0][None, ..., None][0], torch.as_tensor(X[0])):
+        with pytest.raises(ValueError, match=r"is a single image; X\[None\] is a batch of one"):
+            estimator.predict(image)
+    assert estimator.predict(X[:1]).shape == (1,)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (0, 8, 8), (0, 8, 8, 3), (5, 0, 8)])
+def test_nothing_at_all_is_refused(shape):
+    with pytest.raises(ValueError, match=r"Found array with 0 (sample|feature)\(s\)"):
+        samples_of(np.zeros(shape))
+
+
+@each
+@short
+@pytest.mark.parametrize(
+    ("fitted_in", "predicted_in", "warned"),
+    [(1.0, 1.0, False), (255.0, 1.0, True), (1.0, 255.0, True), (16.0, 15.0, False), (16.0, 1e-3, True)],
+)
+def test_prediction_on_another_scale_warns(Estimator, fitted_in, predicted_in, warned, X):
+    estimator = Estimator(3, max_epochs=1).fit(X / X.max() * fitted_in)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        estimator.predict(X / X.max() * predicted_in)
+    assert [("unless both are on one scale" in str(warning.message)) for warning in caught] == [True] * warned
+
+
+def test_the_warning_of_another_scale_names_both(X):
+    estimator = DACClustering(3, max_epochs=1, random_state=0).fit((X / 16 * 255).astype(np.uint8))
+    with pytest.warns(UserWarning, match=r"X has values in \[0, 1\], but was in \[0, 255\] in fit") as caught:
+        estimator.predict(X / 16)
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        estimator.predict(np.zeros((1, 8, 8)))  # a black image is one on any scale
+
+
+@each
+@pytest.mark.parametrize(
+    ("augment", "error", "needed"),
+    [
+        (
+            lambda batch: batch[:, :, 1:],
+            ValueError,
+            r"augment must keep the shape of a batch: it turned \(2, 1, 8, 8\)",
+        ),
+        (lambda batch: batch.numpy(), TypeError, "augment must return a tensor of floats, got ndarray"),
+        (lambda batch: batch > 0, TypeError, "augment must return a tensor of floats, got a tensor of torch.bool"),
+        (lambda batch: batch * float("nan"), ValueError, "augment must return finite values"),
+    ],
+)
+def test_a_faulty_augmentation_is_refused_before_training(Estimator, augment, error, needed, X, capsys):
+    with pytest.raises(error, match=needed):
+        Estimator(3, augment=augment, verbose=1).fit(X)
+    assert capsys.readouterr().out == ""  # not an epoch
+
+
+def test_shallow_layer_of_a_built_in_network(X):
+    def shallow_shape(layer):
+        dccm = DCCMClustering(3, shallow_layer=layer, max_epochs=1, random_state=0).fit(X)
+        return tuple(dccm.module_.stages(torch.zeros(2, 1, 8, 8)).shallow.shape)
+
+    assert shallow_shape(None) == shallow_shape("pool1") == (2, 32, 4, 4)
+    assert shallow_shape("conv1_1") == (2, 32, 8, 8)
+    with pytest.raises(ValueError, match=r"shallow_layer='conv9' must name a submodule of network; it has \['conv1_1'"):
+        shallow_shape("conv9")
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device("cuda:1").index == 1
+    for device in ("cuda:2", "cuda:7"):
+        with pytest.raises(ValueError, match=f"device='{device}' is not available here"):
+            resolve_device(device)
+
+
+@each
 def test_a_failed_fit_leaves_nothing_fitted(Estimator, X):
     estimator = Estimator(61)
     with pytest.raises(ValueError, match="n_clusters"):
@@ -172,6 +253,16 @@ def test_other_containers():
     assert_array_equal(samples_of(pd.DataFrame(grey.reshape(2, -1)), (5, 6)), grey[:, None])
     assert_array_equal(samples_of(grey.reshape(2, -1).tolist(), (5, 6)), grey[:, None])
     assert samples_of(grey[..., None].repeat(13, 3), (5, 6, 13)).shape == (2, 13, 5, 6)
+
+
+def test_dark_integers_are_scaled_like_the_same_floats():
+    X = (np.arange(17, dtype=np.uint8) % 17).reshape(17, 1, 1).repeat(4, 1).repeat(4, 2)
+    batches = [
+        ArraySamples(samples_of(array), Scaling.of(samples_of(array))).batch(torch.arange(17))
+        for array in (X, X.astype(np.float64))
+    ]
+    assert torch.equal(*batches)
+    assert batches[0].max() == 1
 
 
 def test_images_are_scaled_to_the_unit_interval_and_arrays_not_copied():
