@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from deepcluster_sk._data import Samples, sequential_batches, shuffled_batches
+from deepcluster_sk._data import Samples, sequential_batches, shuffled_batches, to_device
 from deepcluster_sk.augment import Augmentation
 
-# Rows a forward pass without gradient takes at a time.
-INFERENCE_BATCH = 1024
+# A forward pass without gradient takes at most so many samples, and numbers, at a time.
+_INFERENCE_ROWS, _INFERENCE_NUMBERS = 1024, 2**22
 # Share of labels that still change in an epoch when training counts as converged.
 SETTLED = 1e-3
 # Batches over which batch norm's statistics are averaged anew.
@@ -47,18 +47,22 @@ class Runtime:
     generator: torch.Generator
     batch_size: int
 
+    @property
+    def fused(self) -> bool:
+        """Whether torch's optimisers can update all parameters in one pass here."""
+        return self.device.type in ("cpu", "cuda")
+
     def place(self, module: M) -> M:
         """Move a module here, its convolutions in channels-last order, which every processor prefers."""
         return module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def load(self, samples: Samples, indices: Tensor) -> Tensor:
         """Samples by index, on the device."""
-        return _channels_last(samples.batch(indices).to(self.device, non_blocking=True))
+        return _channels_last(samples.scaled(to_device(samples.raw(indices), self.device)))
 
     def view(self, samples: Samples, indices: Tensor) -> Tensor:
         """The same, each under a transform of its own."""
-        batch = samples.batch(indices).to(self.device, non_blocking=True)
-        return _channels_last(self.augment(batch, self.generator))
+        return _channels_last(self.augment(self.load(samples, indices), self.generator))
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Context in which networks compute in the chosen precision."""
@@ -67,6 +71,12 @@ class Runtime:
     def shuffled(self, n_samples: int) -> tuple[Tensor, ...]:
         """One epoch's batches of indices."""
         return shuffled_batches(n_samples, self.batch_size, self.generator)
+
+
+def inference_batches(samples: Samples) -> Iterator[Tensor]:
+    """Indices of all samples in order, in batches that are large but fit into memory."""
+    n_rows = max(1, min(_INFERENCE_ROWS, _INFERENCE_NUMBERS // math.prod(samples.sample_shape)))
+    return sequential_batches(len(samples), n_rows)
 
 
 def _channels_last(batch: Tensor) -> Tensor:
@@ -136,10 +146,10 @@ def infer(
     outputs : tuple of Tensor of shape (n, ...)
         Each of the function's outputs, batches joined.
     """
-    with evaluating(module), runtime.autocast():
+    with evaluating(module), torch.inference_mode(), runtime.autocast():
         outputs = [
             [part.float().cpu() for part in function(runtime.load(samples, indices))]
-            for indices in sequential_batches(len(samples), INFERENCE_BATCH)
+            for indices in inference_batches(samples)
         ]
     return tuple(torch.cat(parts) for parts in zip(*outputs, strict=True))
 
@@ -237,28 +247,26 @@ def _print_record(record: dict[str, Any], n_epochs: int) -> None:
 class LabelTracker:
     """Cluster of every sample as the schedule last saw it, for the sizes and the rate of change of an epoch."""
 
-    labels: Tensor  # (n,), int64; -1 where not seen yet
+    labels: Tensor  # (n,), int64, on the device; -1 where not seen yet
     n_clusters: int
-    changed: int = 0
-    seen: int = 0
+    changed: "RunningMean"
 
     @classmethod
-    def empty(cls, n_samples: int, n_clusters: int) -> "LabelTracker":
+    def empty(cls, n_samples: int, n_clusters: int, device: torch.device) -> "LabelTracker":
         """Tracker that has seen nothing."""
-        return cls(torch.full((n_samples,), -1), n_clusters)
+        return cls(torch.full((n_samples,), -1, device=device), n_clusters, RunningMean())
 
     def update(self, indices: Tensor, labels: Tensor) -> None:
         """Note the present labels of some samples."""
-        labels = labels.cpu()
-        self.changed += int((self.labels[indices] != labels).sum())
-        self.seen += len(labels)
+        indices = to_device(indices, labels.device)
+        self.changed.add((self.labels[indices] != labels).sum(), len(labels))
         self.labels[indices] = labels
 
     def summary(self) -> dict[str, Any]:
         """Sizes and share of changed labels since the last call."""
         sizes = torch.bincount(self.labels[self.labels >= 0], minlength=self.n_clusters)
-        change = self.changed / max(self.seen, 1)
-        self.changed = self.seen = 0
+        change = self.changed.mean()
+        self.changed.reset()
         return {"cluster_sizes": sizes.tolist(), "label_change": change}
 
 

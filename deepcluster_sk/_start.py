@@ -15,8 +15,8 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
-from deepcluster_sk._data import Samples, sequential_batches
-from deepcluster_sk._engine import INFERENCE_BATCH, Monitor, RunningMean, Runtime, infer, settle_batch_norm, train_on
+from deepcluster_sk._data import Samples, to_device
+from deepcluster_sk._engine import Monitor, RunningMean, Runtime, infer, inference_batches, settle_batch_norm, train_on
 from deepcluster_sk.losses import contrastive_loss
 from deepcluster_sk.networks import ClusterNetwork
 
@@ -70,8 +70,9 @@ def nearest_neighbors(samples: Samples, n_neighbors: int, generator: torch.Gener
     fitted_on = _flat(samples, subset)
     with np.errstate(invalid="ignore"):  # samples that are all equal have no variance to take ratios of
         components = PCA(min(_N_COMPONENTS, *fitted_on.shape), random_state=0).fit(fitted_on.numpy())
-    batches = sequential_batches(n_samples, INFERENCE_BATCH)
-    points = np.concatenate([components.transform(_flat(samples, indices).numpy()) for indices in batches])
+    points = np.concatenate(
+        [components.transform(_flat(samples, indices).numpy()) for indices in inference_batches(samples)]
+    )
     # Without a query set scikit-learn leaves each point itself out, even among duplicates.
     found = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute").fit(points).kneighbors(return_distance=False)
     return torch.cat([itself, torch.as_tensor(found, dtype=torch.int32)], dim=1)
@@ -110,7 +111,8 @@ def contrastive_warm_up(
     neighbors = nearest_neighbors(samples, n_neighbors, runtime.generator)
     n_features = network.features(runtime.load(samples, torch.arange(2))).shape[1]
     projection = runtime.place(nn.Linear(n_features, _PROJECTION_DIM))
-    optimizer = torch.optim.Adam([*network.backbone.parameters(), *projection.parameters()], lr=_LR)
+    parameters = [*network.backbone.parameters(), *projection.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=_LR, fused=runtime.fused)
 
     def step(indices: Tensor) -> Tensor:
         partners = draw_neighbors(neighbors, indices, runtime.generator)
@@ -155,14 +157,15 @@ def learn_labels(
 
     It ends early once nearly all are right: the method that follows is to correct the labels, not to defend them.
     """
-    optimizer = torch.optim.Adam(parameters, lr=_LR)
+    optimizer = torch.optim.Adam(parameters, lr=_LR, fused=runtime.fused)
+    labels = labels.to(runtime.device)
     cluster_sizes = labels.bincount(minlength=n_clusters).tolist()
     agreement = RunningMean()
 
     def step(indices: Tensor) -> Tensor:
         with runtime.autocast():
             logits = logits_of(runtime.view(samples, indices)).float()
-        targets = labels[indices].to(logits.device)
+        targets = labels[to_device(indices, runtime.device)]
         agreement.add((logits.argmax(1) == targets).sum(), len(indices))
         return F.cross_entropy(logits, targets)
 

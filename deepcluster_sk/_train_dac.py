@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor, optim
 
-from deepcluster_sk._data import Samples, shuffled_batches
+from deepcluster_sk._data import Samples, shuffled_batches, to_device
 from deepcluster_sk._engine import (
     LabelTracker,
     Monitor,
@@ -72,10 +72,11 @@ def block_step(
         with runtime.autocast():
             logits = network(runtime.view(samples, block.indices[rows]))
         features = label_features(logits.float())
-        positive, negative = block.positive[rows][:, rows], block.negative[rows][:, rows]
+        here = to_device(rows, features.device)
+        positive, negative = block.positive[here[:, None], here], block.negative[here[:, None], here]
         loss = pair_loss(cosine_similarity_matrix(features), positive, negative)
         if consistency_weight > 0:
-            loss = loss + consistency_weight * consistency_loss(features, block.features[rows])
+            loss = loss + consistency_weight * consistency_loss(features, block.features[here])
         return loss
 
     return step
@@ -104,8 +105,8 @@ def train_dac(
     converged : bool
         Whether the curriculum came to its end: l > u (DAC), or u = l = 0.5 (DAC*).
     """
-    optimizer = optim.RMSprop(network.parameters(), lr=lr)
-    tracker = LabelTracker.empty(len(samples), n_clusters)
+    optimizer = optim.RMSprop(network.parameters(), lr=lr, foreach=True)
+    tracker = LabelTracker.empty(len(samples), n_clusters, runtime.device)
     curriculum, converged = 0.0, False
     for epoch in monitor.epochs("DAC", n_epochs):
         upper, lower = adaptive_thresholds(curriculum)

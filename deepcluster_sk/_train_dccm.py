@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, optim
 
-from deepcluster_sk._data import Samples, shuffled_batches
+from deepcluster_sk._data import Samples, shuffled_batches, to_device
 from deepcluster_sk._engine import (
     SETTLED,
     LabelTracker,
@@ -52,7 +52,7 @@ def label_block(
 
 def correlation_loss(logits: Tensor, block: Block, rows: Tensor, label_weight: float) -> Tensor:
     """Graph loss and α times label loss of one view, Eq. (10) on the originals and Eq. (12) on their transforms."""
-    graph = block.graph[rows][:, rows]
+    graph = block.graph[rows[:, None], rows]
     similarity = cosine_similarity_matrix(logits.softmax(1))
     loss = pair_cross_entropy(similarity, graph, ~graph)
     if label_weight > 0:
@@ -72,19 +72,21 @@ def triplet_loss(
     runtime: Runtime,
 ) -> Tensor:
     """Triplet mutual information of a batch, Eqs. (13) and (14), at some or all positions of the shallow map."""
-    similarity, graph = block.similarity[rows][:, rows], block.graph[rows][:, rows]
-    positive, negative = sample_pairs(similarity, graph, pair_sampling, runtime.generator)
+    similarity, graph = block.similarity[rows[:, None], rows], block.graph[rows[:, None], rows]
+    pairs = sample_pairs(similarity, graph, pair_sampling, runtime.generator)
     positions = None
     if n_positions is not None:
         n_all = shallow[0, 0].numel()
-        positions = torch.randperm(n_all, generator=runtime.generator)[:n_positions].to(shallow.device)
+        positions = torch.randperm(n_all, generator=runtime.generator)[:n_positions]
+        positions = to_device(positions, shallow.device)
     with runtime.autocast():
         shallow_projected, deep_projected = discriminator.project(shallow, deep, positions)
         itself = torch.arange(len(rows), device=deep.device)[:, None].expand(-1, 2)
-        anchor, partner = torch.cat([itself, positive, negative]).T
+        anchor, partner = torch.cat([itself, pairs.positive, pairs.negative]).T
         scores = discriminator(deep_projected[anchor], shallow_projected[partner]).float()
-    n_joint = len(itself) + len(positive)
-    return mutual_information_loss(scores[:n_joint], scores[n_joint:])
+    joint = torch.cat([torch.ones_like(pairs.has_positive), pairs.has_positive])
+    n_joint = len(joint)
+    return mutual_information_loss(scores[:n_joint], scores[n_joint:], joint, pairs.has_negative)
 
 
 def resolve_positions(mi_positions: float | None, n_all: int) -> int | None:
@@ -117,6 +119,7 @@ def block_step(
             views.append(runtime.view(samples, indices))
         with runtime.autocast():
             shallow, embedding, logits = network.stages(torch.cat(views))
+        rows = to_device(rows, logits.device)
         losses = [correlation_loss(part, block, rows, label_weight) for part in logits.float().split(len(rows))]
         if mi_weight > 0:
             triplet = triplet_loss(
@@ -165,8 +168,8 @@ def train_dccm(
         example = network.stages(runtime.load(samples, torch.arange(2)))
     discriminator = runtime.place(LocalDiscriminator(example.shallow.shape[1], example.embedding.shape[1]))
     n_positions = resolve_positions(mi_positions, example.shallow[0, 0].numel())
-    optimizer = optim.RMSprop([*network.parameters(), *discriminator.parameters()], lr=lr)
-    tracker = LabelTracker.empty(len(samples), n_clusters)
+    optimizer = optim.RMSprop([*network.parameters(), *discriminator.parameters()], lr=lr, foreach=True)
+    tracker = LabelTracker.empty(len(samples), n_clusters, runtime.device)
 
     converged = False
     for _ in monitor.epochs("DCCM", n_epochs):

@@ -5,15 +5,15 @@ from functools import partial
 import torch
 from torch import Tensor, optim
 
-from deepcluster_sk._data import Samples, sequential_batches
+from deepcluster_sk._data import Samples
 from deepcluster_sk._engine import (
-    INFERENCE_BATCH,
     SETTLED,
     LabelTracker,
     Monitor,
     RunningMean,
     Runtime,
     evaluating,
+    inference_batches,
     keep_batch_norm_settled,
     train_on,
 )
@@ -46,7 +46,7 @@ def pretrain(
     all others pushed apart.
     """
     neighbors = nearest_neighbors(samples, n_neighbors if contrastive_weight > 0 else 0, runtime.generator)
-    optimizer = optim.Adam(network.autoencoder_parameters(), lr=1e-3)
+    optimizer = optim.Adam(network.autoencoder_parameters(), lr=1e-3, fused=runtime.fused)
 
     def step(indices: Tensor) -> Tensor:
         if contrastive_weight > 0:
@@ -78,13 +78,13 @@ def update_centers(network: DCSSNetwork, samples: Samples, runtime: Runtime) -> 
     weighted_sum, total_weight = torch.zeros_like(network.centers), torch.zeros_like(network.centers[:, :1])
     labels = []
     with evaluating(network):
-        for indices in sequential_batches(len(samples), INFERENCE_BATCH):
+        for indices in inference_batches(samples):
             with runtime.autocast():
                 latent = network.encode(runtime.load(samples, indices)).float()
             memberships = network.memberships(latent)
             sums = weighted_centers(latent, memberships**network.fuzzifier)
             weighted_sum, total_weight = weighted_sum + sums[0], total_weight + sums[1]
-            labels.append(memberships.argmax(1).cpu())
+            labels.append(memberships.argmax(1))
         network.centers.copy_(weighted_sum / total_weight.clamp(min=torch.finfo(torch.float32).tiny))
     return torch.cat(labels)
 
@@ -103,11 +103,10 @@ def cluster_steps(
 
     "aggregated" (DCSS_agg) takes K steps on the sum of the K losses instead.
     """
-    batch = runtime.load(samples, indices)
+    original = network.standardize(runtime.load(samples, indices))
     with evaluating(network), runtime.autocast():
-        latent = network.encode(batch)
+        latent = network.encoder(original)
     weights = network.memberships(latent.float()) ** network.fuzzifier  # (b, K)
-    original = network.standardize(batch)
     n_clusters = weights.shape[1]
 
     def cluster_loss(latent: Tensor, reconstruction: Tensor, cluster: int) -> Tensor:
@@ -118,7 +117,7 @@ def cluster_steps(
 
     def step(clusters: Tensor) -> Tensor:
         with runtime.autocast():
-            latent = network.encode(batch)
+            latent = network.encoder(original)
             reconstruction = network.decoder(latent)
         losses = [cluster_loss(latent.float(), reconstruction.float(), k) for k in clusters.tolist()]
         return torch.stack(losses).sum()
@@ -148,8 +147,8 @@ def train_autoencoder(
     converged : bool
         Whether hardly any label changed at the last update of the centres.
     """
-    optimizer = optim.SGD(network.autoencoder_parameters(), lr=lr, momentum=0.9)
-    tracker = LabelTracker.empty(len(samples), len(network.centers))
+    optimizer = optim.SGD(network.autoencoder_parameters(), lr=lr, momentum=0.9, fused=runtime.fused)
+    tracker = LabelTracker.empty(len(samples), len(network.centers), runtime.device)
     converged = False
     network.train()
     for epoch in monitor.epochs("phase 1", n_epochs):
@@ -199,9 +198,10 @@ def train_mnet(
         [
             {"params": network.encoder.parameters(), "lr": encoder_lr},
             {"params": network.mnet.parameters(), "lr": lr},
-        ]
+        ],
+        fused=runtime.fused,
     )
-    tracker = LabelTracker.empty(len(samples), len(network.centers))
+    tracker = LabelTracker.empty(len(samples), len(network.centers), runtime.device)
     selected = RunningMean()
 
     def step(indices: Tensor, by_memberships: bool) -> Tensor:

@@ -115,8 +115,8 @@ class ImageAugmentation:
         draw = torch.rand(n, 7 + channels, generator=generator)
         centered = (draw * 2 - 1).to(images.device)  # (n, 7 + c), in [-1, 1]
         theta = self._affine_matrices(centered[:, :5], centered[:, 5] < 0, aspect=images.shape[2] / images.shape[3])
-        grid = F.affine_grid(theta, list(images.shape), align_corners=False)
         # In float32: a grid in bfloat16 is off by most of a pixel.
+        grid = _affine_grid(theta, *images.shape[2:])
         moved = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
         offset = self.intensity * centered[:, 6:7] + self.channel_shift * centered[:, 7:]  # (n, c)
         return (moved * self.rescale + offset[:, :, None, None]).to(images.dtype)
@@ -132,6 +132,15 @@ class ImageAugmentation:
         )
         y = torch.stack([sin * mirror / aspect, cos, 2 * self.shift * centered[:, 3]], dim=1)
         return torch.stack([x, y], dim=1)
+
+
+def _affine_grid(theta: Tensor, height: int, width: int) -> Tensor:
+    """``F.affine_grid`` as a sum of rows and columns, which takes a third of the time of its matrix product."""
+    x = (torch.arange(width, device=theta.device) * 2 + 1) / width - 1  # (w,) centres of pixels, in (-1, 1)
+    y = (torch.arange(height, device=theta.device) * 2 + 1) / height - 1
+    along_x = x[:, None] * theta[:, None, :, 0]  # (n, w, 2)
+    along_y = y[:, None] * theta[:, None, :, 1] + theta[:, None, :, 2]  # (n, h, 2)
+    return along_y[:, :, None] + along_x[:, None]
 
 
 @dataclass(frozen=True)

@@ -186,7 +186,9 @@ def pseudo_label_loss(logits: Tensor, labels: Tensor, confident: Tensor) -> Tens
     return _selected_mean(F.cross_entropy(logits, labels, reduction="none"), confident)
 
 
-def mutual_information_loss(joint_scores: Tensor, marginal_scores: Tensor) -> Tensor:
+def mutual_information_loss(
+    joint_scores: Tensor, marginal_scores: Tensor, joint: Tensor | None = None, marginal: Tensor | None = None
+) -> Tensor:
     """Negative Jensen-Shannon estimate of the mutual information between deep and shallow features.
 
     E_J[softplus(-T)] + E_M[softplus(T)] for discriminator scores T of pairs from the joint distribution J (same image,
@@ -198,6 +200,10 @@ def mutual_information_loss(joint_scores: Tensor, marginal_scores: Tensor) -> Te
         Scores of (deep, shallow) pairs that belong together.
     marginal_scores : Tensor of shape (n_marginal, n_positions), float
         Scores of pairs that do not. Either may be empty; its expectation is then left out.
+    joint : Tensor of shape (n_joint,), bool, or None, default=None
+        Which of the pairs to take; None takes all.
+    marginal : Tensor of shape (n_marginal,), bool, or None, default=None
+        Likewise.
 
     Returns
     -------
@@ -214,8 +220,10 @@ def mutual_information_loss(joint_scores: Tensor, marginal_scores: Tensor) -> Te
     >>> round(mutual_information_loss(torch.zeros(3, 2), torch.zeros(1, 2)).item(), 4)  # 2 log 2
     1.3863
     """
-    expectations = F.softplus(-joint_scores), F.softplus(marginal_scores)
-    return sum((e.sum() / max(e.numel(), 1) for e in expectations), joint_scores.new_zeros(()))
+    joint_means, marginal_means = F.softplus(-joint_scores).mean(1), F.softplus(marginal_scores).mean(1)  # of a pair
+    joint = torch.ones_like(joint_means, dtype=torch.bool) if joint is None else joint
+    marginal = torch.ones_like(marginal_means, dtype=torch.bool) if marginal is None else marginal
+    return _selected_mean(joint_means, joint) + _selected_mean(marginal_means, marginal)
 
 
 def reconstruction_loss(images: Tensor, reconstruction: Tensor) -> Tensor:
@@ -242,7 +250,8 @@ def reconstruction_loss(images: Tensor, reconstruction: Tensor) -> Tensor:
 
 def _squared_errors(first: Tensor, second: Tensor) -> Tensor:
     """‖first_i - second_i‖² of every row, shape (n,)."""
-    return (first - second).flatten(1).square().sum(1)
+    difference = (first - second).flatten(1)
+    return torch.linalg.vecdot(difference, difference)
 
 
 def cluster_reconstruction_loss(images: Tensor, reconstruction: Tensor, weights: Tensor) -> Tensor:

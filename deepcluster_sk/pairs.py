@@ -212,23 +212,30 @@ def pseudo_labels(proba: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
 
 
 class PairSample(NamedTuple):
-    """Index pairs drawn from a pseudo-graph.
+    """Index pairs drawn from a pseudo-graph, n of each kind, and which of them are real.
+
+    Their number never depends on the graph, because finding out how many there are would make a GPU wait.
 
     Attributes
     ----------
-    positive, negative : Tensor of shape (n_pairs, 2), int64
+    positive, negative : Tensor of shape (n, 2), int64
         Rows (anchor, partner): pairs with an edge, and pairs without.
+    has_positive, has_negative : Tensor of shape (n,), bool
+        False where there is no such pair; what ``positive`` or ``negative`` has there is to be left out.
 
     Examples
     --------
     >>> import torch
     >>> from deepcluster_sk.pairs import PairSample
-    >>> PairSample(torch.tensor([[0, 1]]), torch.tensor([[0, 2]])).positive.tolist()
+    >>> real = torch.tensor([True])
+    >>> PairSample(torch.tensor([[0, 1]]), torch.tensor([[0, 2]]), real, real).positive.tolist()
     [[0, 1]]
     """
 
     positive: Tensor
     negative: Tensor
+    has_positive: Tensor
+    has_negative: Tensor
 
 
 def sample_pairs(similarity: Tensor, graph: Tensor, strategy: PairSampling, generator: torch.Generator) -> PairSample:
@@ -249,7 +256,7 @@ def sample_pairs(similarity: Tensor, graph: Tensor, strategy: PairSampling, gene
     Returns
     -------
     pairs : PairSample
-        Anchors without a partner of a kind have no pair of that kind.
+        Anchors without a partner of a kind have no real pair of that kind.
 
     References
     ----------
@@ -262,30 +269,35 @@ def sample_pairs(similarity: Tensor, graph: Tensor, strategy: PairSampling, gene
     >>> similarity = torch.tensor([[1.0, 0.9, 0.1], [0.9, 1.0, 0.2], [0.1, 0.2, 1.0]])
     >>> pairs = sample_pairs(similarity, similarity > 0.5, "nearest-farthest", torch.Generator())
     >>> pairs.positive.tolist(), pairs.negative.tolist()
-    ([[0, 1], [1, 0]], [[0, 2], [1, 2], [2, 0]])
+    ([[0, 1], [1, 0], [2, 0]], [[0, 2], [1, 2], [2, 0]])
+    >>> pairs.has_positive.tolist()  # sample 2 has no edge
+    [True, True, False]
     """
     diagonal = torch.eye(len(graph), dtype=torch.bool, device=graph.device)
     random = torch.rand(2, *graph.shape, generator=generator).to(similarity.device)
     positive_rule, negative_rule = strategy.split("-")
-    negative = _best_partners(-similarity if negative_rule == "farthest" else random[0], ~graph & ~diagonal)
     if positive_rule == "top":
-        return PairSample(_top_pairs(similarity, graph), negative)
-    score = similarity if positive_rule == "nearest" else random[1]
-    return PairSample(_best_partners(score, graph & ~diagonal), negative)
+        positive, has_positive = _top_pairs(similarity, graph)
+    else:
+        score = similarity if positive_rule == "nearest" else random[1]
+        positive, has_positive = _best_partners(score, graph & ~diagonal)
+    score = -similarity if negative_rule == "farthest" else random[0]
+    negative, has_negative = _best_partners(score, ~graph & ~diagonal)
+    return PairSample(positive, negative, has_positive, has_negative)
 
 
-def _best_partners(score: Tensor, allowed: Tensor) -> Tensor:
-    """(anchor, partner) of highest score among the allowed, for every anchor that has one."""
+def _best_partners(score: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor]:
+    """(anchor, partner) of highest score among the allowed, for every anchor, and whether it has any."""
     partner = score.masked_fill(~allowed, float("-inf")).argmax(1)
-    anchor = allowed.any(1).nonzero()[:, 0]
-    return torch.stack([anchor, partner[anchor]], dim=1)
+    return torch.stack([torch.arange(len(partner), device=partner.device), partner], dim=1), allowed.any(1)
 
 
-def _top_pairs(similarity: Tensor, graph: Tensor) -> Tensor:
-    """The n most similar pairs i < j with an edge, most similar first."""
-    pairs = graph.triu(1).nonzero()  # (n_edges, 2)
-    order = similarity[pairs[:, 0], pairs[:, 1]].argsort(descending=True, stable=True)
-    return pairs[order[: len(graph)]]
+def _top_pairs(similarity: Tensor, graph: Tensor) -> tuple[Tensor, Tensor]:
+    """The n most similar pairs i < j with an edge, most similar first, and whether there are so many."""
+    n = len(graph)
+    score = similarity.masked_fill(~graph.triu(1), float("-inf")).flatten()
+    order = score.argsort(descending=True, stable=True)[:n]
+    return torch.stack([order // n, order % n], dim=1), score[order] > float("-inf")
 
 
 def fuzzy_memberships(latent: Tensor, centers: Tensor, fuzzifier: float) -> Tensor:

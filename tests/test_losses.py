@@ -224,6 +224,9 @@ def test_mutual_information_loss_matches_loop(seed, n_joint, n_marginal, n_posit
     joint, marginal = randn(seed, n_joint, n_positions), randn(seed + 1, n_marginal, n_positions)
     expected = reference.mutual_information_loss(joint.tolist(), marginal.tolist())
     close(mutual_information_loss(joint, marginal), expected)
+    masks = [torch.rand(n, generator=torch.Generator().manual_seed(seed)) < 0.5 for n in (n_joint, n_marginal)]
+    expected = reference.mutual_information_loss(joint[masks[0]].tolist(), marginal[masks[1]].tolist())
+    close(mutual_information_loss(joint, marginal, *masks), expected)
 
 
 @given(seed=seeds, n=st.integers(2, 4), k=st.integers(2, 3))

@@ -473,7 +473,7 @@ def test_a_loss_that_is_not_finite_ends_training():
 
 
 def test_label_tracker():
-    tracker = LabelTracker.empty(4, n_clusters=3)
+    tracker = LabelTracker.empty(4, 3, torch.device("cpu"))
     tracker.update(torch.arange(4), torch.tensor([0, 0, 1, 1]))
     assert tracker.summary() == {"cluster_sizes": [2, 2, 0], "label_change": 1.0}
     tracker.update(torch.tensor([3, 0]), torch.tensor([2, 0]))
