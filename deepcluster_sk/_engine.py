@@ -21,6 +21,7 @@ SETTLED = 1e-3
 _SETTLING_BATCHES = 20
 
 M = TypeVar("M", bound=nn.Module)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,13 @@ class Runtime:
         """Samples by index, on the device."""
         return _channels_last(samples.scaled(to_device(samples.raw(indices), self.device)))
 
+    def transform(self, batch: Tensor) -> Tensor:
+        """A loaded batch with each sample under a random transform of its own."""
+        return _channels_last(self.augment(batch, self.generator))
+
     def view(self, samples: Samples, indices: Tensor) -> Tensor:
-        """The same, each under a transform of its own."""
-        return _channels_last(self.augment(self.load(samples, indices), self.generator))
+        """Samples by index, transformed."""
+        return self.transform(self.load(samples, indices))
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Context in which networks compute in the chosen precision."""
@@ -95,13 +100,13 @@ def resolve_precision(precision: str, device: torch.device, sample_shape: tuple[
 
 
 def train_on(
-    batches: Iterable[Tensor],
-    step: Callable[[Tensor], Tensor],
+    batches: Iterable[T],
+    step: Callable[[T], Tensor],
     optimizer: torch.optim.Optimizer,
     *,
     max_gradient: float | None = None,
 ) -> tuple[Tensor, int]:
-    """Take one optimiser step a batch on the loss that ``step`` computes from its indices.
+    """Take one optimiser step a batch on the loss that ``step`` computes from it, mostly from its indices.
 
     Gradients are shortened to a norm of ``max_gradient``, if one is given.
 
@@ -112,8 +117,8 @@ def train_on(
     n_steps : int
     """
     total, n_steps = torch.zeros(()), 0
-    for indices in batches:
-        loss = step(indices)
+    for batch in batches:
+        loss = step(batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if max_gradient is not None:

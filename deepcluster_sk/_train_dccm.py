@@ -113,10 +113,9 @@ def block_step(
     """Total loss of a batch, Eq. (15), as a function of its rows in the block."""
 
     def step(rows: Tensor) -> Tensor:
-        indices = block.indices[rows]
-        views = [runtime.load(samples, indices)]
+        views = [runtime.load(samples, block.indices[rows])]
         if local_robustness:
-            views.append(runtime.view(samples, indices))
+            views.append(runtime.transform(views[0]))
         with runtime.autocast():
             shallow, embedding, logits = network.stages(torch.cat(views))
         rows = to_device(rows, logits.device)

@@ -1,6 +1,7 @@
 """Deep Clustering with Self-Supervision (Sadeghi and Armanfard, 2024): the schedule of the paper."""
 
-from functools import partial
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, optim
@@ -29,6 +30,38 @@ from deepcluster_sk.networks import DCSSNetwork
 from deepcluster_sk.pairs import adjacent_pairs, weighted_centers
 
 
+def pretraining_step(
+    network: DCSSNetwork,
+    samples: Samples,
+    neighbors: Tensor,
+    *,
+    contrastive_weight: float,
+    temperature: float,
+    runtime: Runtime,
+) -> Callable[[Tensor], Tensor]:
+    """Loss of giving back samples from their transforms, as a function of their indices.
+
+    With a weight, the latent vectors of a sample and of one of its neighbours are also drawn together, and those of
+    all others pushed apart.
+    """
+
+    def step(indices: Tensor) -> Tensor:
+        if contrastive_weight > 0:
+            indices = torch.cat([indices, draw_neighbors(neighbors, indices, runtime.generator)])
+        original = runtime.load(samples, indices)
+        with runtime.autocast():
+            latent = network.encode(runtime.transform(original))
+            reconstruction = network.decoder(latent)
+        n_numbers = original[0].numel()
+        loss = reconstruction_loss(network.standardize(original), reconstruction.float()) / n_numbers
+        if contrastive_weight > 0:
+            first, second = latent.float().chunk(2)
+            loss = loss + contrastive_weight * contrastive_loss(first, second, temperature)
+        return loss
+
+    return step
+
+
 def pretrain(
     network: DCSSNetwork,
     samples: Samples,
@@ -40,27 +73,17 @@ def pretrain(
     runtime: Runtime,
     monitor: Monitor,
 ) -> None:
-    """Train the autoencoder to give back samples from their transforms; weight 0 is reconstruction alone.
-
-    With a weight, the latent vectors of a sample and of one of its neighbours are also drawn together, and those of
-    all others pushed apart.
-    """
+    """Train the autoencoder on reconstruction, and with a weight on the contrastive loss of its latent vectors."""
     neighbors = nearest_neighbors(samples, n_neighbors if contrastive_weight > 0 else 0, runtime.generator)
     optimizer = optim.Adam(network.autoencoder_parameters(), lr=1e-3, fused=runtime.fused)
-
-    def step(indices: Tensor) -> Tensor:
-        if contrastive_weight > 0:
-            indices = torch.cat([indices, draw_neighbors(neighbors, indices, runtime.generator)])
-        original = network.standardize(runtime.load(samples, indices))
-        with runtime.autocast():
-            latent = network.encode(runtime.view(samples, indices))
-            reconstruction = network.decoder(latent)
-        loss = reconstruction_loss(original, reconstruction.float()) / original[0].numel()
-        if contrastive_weight > 0:
-            first, second = latent.float().chunk(2)
-            loss = loss + contrastive_weight * contrastive_loss(first, second, temperature)
-        return loss
-
+    step = pretraining_step(
+        network,
+        samples,
+        neighbors,
+        contrastive_weight=contrastive_weight,
+        temperature=temperature,
+        runtime=runtime,
+    )
     network.train()
     for _ in monitor.epochs("pretraining", n_epochs):
         loss, n_steps = train_on(runtime.shuffled(len(samples)), step, optimizer)
@@ -89,41 +112,39 @@ def update_centers(network: DCSSNetwork, samples: Samples, runtime: Runtime) -> 
     return torch.cat(labels)
 
 
-def cluster_steps(
-    network: DCSSNetwork,
-    samples: Samples,
-    indices: Tensor,
-    optimizer: optim.Optimizer,
-    *,
-    centering_weight: float,
-    cluster_losses: str,
-    runtime: Runtime,
-) -> tuple[Tensor, int]:
-    """One batch of phase 1: memberships once, then K times forward, loss of one cluster, backward, step.
-
-    "aggregated" (DCSS_agg) takes K steps on the sum of the K losses instead.
-    """
+def cluster_step(
+    network: DCSSNetwork, samples: Samples, indices: Tensor, *, centering_weight: float, runtime: Runtime
+) -> Callable[[list[int]], Tensor]:
+    """Loss of a batch, Eq. (1a), as a function of the clusters to take; its memberships are found once, here."""
     original = network.standardize(runtime.load(samples, indices))
     with evaluating(network), runtime.autocast():
         latent = network.encoder(original)
     weights = network.memberships(latent.float()) ** network.fuzzifier  # (b, K)
-    n_clusters = weights.shape[1]
 
-    def cluster_loss(latent: Tensor, reconstruction: Tensor, cluster: int) -> Tensor:
-        """Eq. (1a)."""
-        weight = weights[:, cluster]
-        loss = cluster_reconstruction_loss(original, reconstruction, weight)
-        return loss + centering_weight * cluster_centering_loss(latent, network.centers[cluster], weight)
-
-    def step(clusters: Tensor) -> Tensor:
+    def step(clusters: list[int]) -> Tensor:
         with runtime.autocast():
             latent = network.encoder(original)
             reconstruction = network.decoder(latent)
-        losses = [cluster_loss(latent.float(), reconstruction.float(), k) for k in clusters.tolist()]
+        latent, reconstruction = latent.float(), reconstruction.float()
+        losses = [
+            cluster_reconstruction_loss(original, reconstruction, weights[:, k])
+            + centering_weight * cluster_centering_loss(latent, network.centers[k], weights[:, k])
+            for k in clusters
+        ]
         return torch.stack(losses).sum()
 
-    every = torch.arange(n_clusters)
-    turns = every[:, None] if cluster_losses == "successive" else every.expand(n_clusters, -1)
+    return step
+
+
+def train_on_clusters(
+    step: Callable[[list[int]], Tensor], optimizer: optim.Optimizer, n_clusters: int, cluster_losses: str
+) -> tuple[Tensor, int]:
+    """One batch of phase 1: K times forward, loss of one cluster, backward, step.
+
+    "aggregated" (DCSS_agg) takes K steps on the sum of the K losses instead.
+    """
+    every = list(range(n_clusters))
+    turns = [[k] for k in every] if cluster_losses == "successive" else [every] * n_clusters
     # Batch norm over equal samples blows gradients up; no step of SGD is to be longer than 1.
     return train_on(turns, step, optimizer, max_gradient=1 / optimizer.param_groups[0]["lr"])
 
@@ -155,15 +176,8 @@ def train_autoencoder(
         keep_batch_norm_settled(network, samples, runtime)
         losses = RunningMean()
         for indices in runtime.shuffled(len(samples)):
-            total, _ = cluster_steps(
-                network,
-                samples,
-                indices,
-                optimizer,
-                centering_weight=centering_weight,
-                cluster_losses=cluster_losses,
-                runtime=runtime,
-            )
+            step = cluster_step(network, samples, indices, centering_weight=centering_weight, runtime=runtime)
+            total, _ = train_on_clusters(step, optimizer, len(network.centers), cluster_losses)
             losses.add(total, len(indices))
         if (epoch + 1) % center_interval == 0:
             tracker.update(torch.arange(len(samples)), update_centers(network, samples, runtime))
@@ -172,6 +186,51 @@ def train_autoencoder(
             monitor.record(**summary)
         monitor.record(loss=losses.mean())
     return converged
+
+
+class PairStatistics:
+    """What phase 2 tells about an epoch: the labels, and the share of pairs that took part."""
+
+    def __init__(self, labels: LabelTracker) -> None:
+        self.labels, self.selected = labels, RunningMean()
+
+    def summary(self) -> dict[str, Any]:
+        """Figures since the last call."""
+        selected_share = self.selected.mean()
+        self.selected.reset()
+        return {"selected_share": selected_share, **self.labels.summary()}
+
+
+def pair_step(
+    network: DCSSNetwork,
+    samples: Samples,
+    statistics: PairStatistics,
+    *,
+    by_memberships: bool,
+    similar_threshold: float,
+    dissimilar_threshold: float,
+    runtime: Runtime,
+) -> Callable[[Tensor], Tensor]:
+    """Loss of transformed samples on the pairs that the samples themselves make, as a function of their indices.
+
+    Pairs are judged by the memberships, Eq. (4), or by MNet's own output, Eq. (5).
+    """
+
+    def step(indices: Tensor) -> Tensor:
+        original = runtime.load(samples, indices)
+        with evaluating(network), runtime.autocast():
+            latent = network.encode(original)
+            proba = network.mnet(latent).float().softmax(1)
+        judge = network.memberships(latent.float()) if by_memberships else proba
+        positive, negative = adjacent_pairs(judge, similar=similar_threshold, dissimilar=dissimilar_threshold)
+        statistics.labels.update(indices, proba.argmax(1))
+        statistics.selected.add((positive | negative).sum(), positive.numel())
+        with runtime.autocast():
+            logits = network.mnet(network.encode(runtime.transform(original)))
+        predicted = logits.float().softmax(1)
+        return linear_pair_loss(predicted @ predicted.T, positive, negative)
+
+    return step
 
 
 def train_mnet(
@@ -201,33 +260,24 @@ def train_mnet(
         ],
         fused=runtime.fused,
     )
-    tracker = LabelTracker.empty(len(samples), len(network.centers), runtime.device)
-    selected = RunningMean()
-
-    def step(indices: Tensor, by_memberships: bool) -> Tensor:
-        with evaluating(network), runtime.autocast():
-            latent = network.encode(runtime.load(samples, indices))
-            proba = network.mnet(latent).float().softmax(1)
-        tracker.update(indices, proba.argmax(1))
-        judge = network.memberships(latent.float()) if by_memberships else proba
-        positive, negative = adjacent_pairs(judge, similar=similar_threshold, dissimilar=dissimilar_threshold)
-        selected.add((positive | negative).sum(), positive.numel())
-        with runtime.autocast():
-            logits = network.mnet(network.encode(runtime.view(samples, indices)))
-        predicted = logits.float().softmax(1)
-        return linear_pair_loss(predicted @ predicted.T, positive, negative)
-
+    statistics = PairStatistics(LabelTracker.empty(len(samples), len(network.centers), runtime.device))
     converged = False
     network.train()
     for epoch in monitor.epochs("phase 2", n_epochs):
         keep_batch_norm_settled(network, samples, runtime)
         by_memberships = epoch < membership_epochs
-        selected = RunningMean()
-        total, n_steps = train_on(
-            runtime.shuffled(len(samples)), partial(step, by_memberships=by_memberships), optimizer
+        step = pair_step(
+            network,
+            samples,
+            statistics,
+            by_memberships=by_memberships,
+            similar_threshold=similar_threshold,
+            dissimilar_threshold=dissimilar_threshold,
+            runtime=runtime,
         )
-        summary = tracker.summary()
-        monitor.record(loss=total.item() / n_steps, selected_share=selected.mean(), **summary)
+        total, n_steps = train_on(runtime.shuffled(len(samples)), step, optimizer)
+        summary = statistics.summary()
+        monitor.record(loss=total.item() / n_steps, **summary)
         if by_memberships:
             update_centers(network, samples, runtime)
         converged = not by_memberships and summary["label_change"] <= SETTLED

@@ -24,7 +24,7 @@ from deepcluster_sk._train_dac import (
 from deepcluster_sk._train_dac import block_step as dac_block_step
 from deepcluster_sk._train_dccm import block_step, correlation_loss, resolve_positions, triplet_loss
 from deepcluster_sk._train_dccm import label_block as label_dccm_block
-from deepcluster_sk._train_dcss import cluster_steps, train_mnet, update_centers
+from deepcluster_sk._train_dcss import cluster_step, train_mnet, train_on_clusters, update_centers
 from deepcluster_sk.losses import consistency_loss, pair_cross_entropy
 from deepcluster_sk.metrics import clustering_accuracy_score
 from deepcluster_sk.networks import AUTOENCODERS, NETWORKS, DCSSNetwork, LocalDiscriminator, build_cluster_network
@@ -287,15 +287,8 @@ def test_a_batch_of_phase_1_takes_k_steps(X, runtime, cluster_losses):
     passes = []
     linear.register_forward_hook(lambda module, args, output: passes.append(torch.is_grad_enabled()))
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-6)
-    _, n_steps = cluster_steps(
-        network,
-        samples,
-        torch.arange(20),
-        optimizer,
-        centering_weight=0.1,
-        cluster_losses=cluster_losses,
-        runtime=runtime,
-    )
+    step = cluster_step(network, samples, torch.arange(20), centering_weight=0.1, runtime=runtime)
+    _, n_steps = train_on_clusters(step, optimizer, 3, cluster_losses)
     assert n_steps == 3
     assert passes == [False, True, True, True]  # one forward for the memberships, one a step
 
@@ -307,15 +300,8 @@ def test_a_batch_of_phase_1_is_the_papers_in_loops(X, runtime):
     network.centers.copy_(torch.randn(3, 2, generator=runtime.generator))
     plain = copy.deepcopy(network)
     optimizer = torch.optim.SGD(network.autoencoder_parameters(), lr=1e-3)
-    cluster_steps(
-        network,
-        samples,
-        torch.arange(5),
-        optimizer,
-        centering_weight=0.1,
-        cluster_losses="successive",
-        runtime=runtime,
-    )
+    step = cluster_step(network, samples, torch.arange(5), centering_weight=0.1, runtime=runtime)
+    train_on_clusters(step, optimizer, 3, "successive")
     points = plain.standardize(samples.batch(torch.arange(5)))
     degrees = reference.fuzzy_memberships(plain.encoder(points).detach().numpy(), plain.centers.numpy(), 1.5)
     for k in range(3):
