@@ -100,7 +100,12 @@ def summarize(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def save(name: str, cells: list[dict[str, Any]]) -> None:
-    """Write cells and their summary to results/NAME.json, with versions and hardware."""
+    """Write cells and their summary to results/NAME.json."""
+    write_record(name, cells=cells, summary=summarize(cells))
+
+
+def write_record(name: str, **figures: Any) -> None:
+    """Write figures to results/NAME.json, with versions and hardware."""
     record = {
         "versions": {
             "deepcluster_sk": deepcluster_sk.__version__,
@@ -108,8 +113,7 @@ def save(name: str, cells: list[dict[str, Any]]) -> None:
         },
         "python": platform.python_version(),
         "hardware": {"machine": platform.machine(), "torch_threads": torch.get_num_threads()},
-        "cells": cells,
-        "summary": summarize(cells),
+        **figures,
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")

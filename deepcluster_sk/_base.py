@@ -3,7 +3,7 @@
 import copy
 import warnings
 from abc import ABCMeta, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -36,19 +36,20 @@ from deepcluster_sk.networks import ClusterNetwork
 _NEARLY_ALL = 0.95
 
 
+# From embedding (n, d) and cluster probabilities (n, n_clusters) of a batch to what is wanted of them.
+Choose = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
+
+
 class _Run(NamedTuple):
     """One trained network, and what it makes of the samples it was trained on."""
 
     network: Any
     monitor: Monitor
     converged: bool
-    embedding: NDArray[np.float32]  # (n, d)
-    proba: NDArray[np.float32]  # (n, n_clusters)
-
-    @property
-    def sizes(self) -> NDArray[np.intp]:
-        """Samples in each of the network's clusters."""
-        return np.bincount(self.proba.argmax(1), minlength=self.proba.shape[1])
+    n_components: int  # of the embedding
+    labels: NDArray[np.intp]  # (n,), columns of the network's output
+    confidence: NDArray[np.float32]  # (n,), largest probability
+    sizes: NDArray[np.intp]  # (n_clusters,), samples in each of the network's clusters
 
     @property
     def rank(self) -> tuple[int, bool, float]:
@@ -58,7 +59,7 @@ class _Run(NamedTuple):
         """
         history = self.monitor.history
         loss = history[-1]["loss"] if history else float("inf")
-        return int((self.sizes == 0).sum()), bool(self.sizes.max() > _NEARLY_ALL * len(self.proba)), loss
+        return int((self.sizes == 0).sum()), bool(self.sizes.max() > _NEARLY_ALL * len(self.labels)), loss
 
 
 def own_copy(network: Any) -> Any:
@@ -229,7 +230,11 @@ class BaseDeepClustering(
         converged = self._train(network, samples, runtime, monitor)
         settle_batch_norm(network, samples, runtime)
         network.eval()
-        return _Run(network, monitor, converged, *self._infer(network, samples))
+        # Sample by sample, no more than this is kept.
+        labels, confidence = self._apply(network, samples, lambda _, proba: (proba.argmax(1), proba.amax(1)))
+        (example,) = self._apply(network, samples.head(), lambda embedding, _: (embedding,))
+        sizes = np.bincount(labels, minlength=self.n_clusters)
+        return _Run(network, monitor, converged, example.shape[1], labels, confidence, sizes)
 
     def _fitted_attributes(self, module: Any, samples: ArraySamples, order: Sequence[int]) -> dict[str, Any]:
         """What prediction needs."""
@@ -242,17 +247,17 @@ class BaseDeepClustering(
 
     def _store(self, run: _Run, samples: ArraySamples) -> None:
         """Set the fitted attributes, with the clusters in use numbered first."""
-        order = np.argsort(run.sizes == 0, kind="stable")
+        order = np.argsort(run.sizes == 0, kind="stable")  # keeps the order among equals, so ties fall as in predict
         for name, value in self._fitted_attributes(run.network, samples, order.tolist()).items():
             setattr(self, name, value)
-        self.labels_ = run.proba[:, order].argmax(1)
+        self.labels_ = np.argsort(order)[run.labels]
         self.history_ = run.monitor.history
         self.n_iter_ = len(self.history_)
         self.converged_ = run.converged
-        self._n_features_out = run.embedding.shape[1]
-        self.fit_report_ = self._report(run.proba, run.sizes[order])
+        self._n_features_out = run.n_components
+        self.fit_report_ = self._report(run.confidence, run.sizes[order])
 
-    def _report(self, proba: NDArray[np.float32], sizes: NDArray[np.intp]) -> dict[str, Any]:
+    def _report(self, confidence: NDArray[np.float32], sizes: NDArray[np.intp]) -> dict[str, Any]:
         """Label-free diagnostics; warns of a collapse."""
         n_used = int((sizes > 0).sum())
         last = self.history_[-1] if self.history_ else {}
@@ -260,7 +265,7 @@ class BaseDeepClustering(
             "n_clusters_used": n_used,
             "cluster_sizes": sizes.tolist(),
             "largest_share": float(sizes.max() / sizes.sum()),
-            "mean_confidence": float(proba.max(1).mean()),
+            "mean_confidence": float(confidence.mean()),
             "selected_share": last.get("selected_share"),
             "label_change": last.get("label_change"),
         }
@@ -311,7 +316,8 @@ class BaseDeepClustering(
         ValueError
             If X does not fit what the estimator was fitted on.
         """
-        return self.predict_proba(X).argmax(1)
+        (labels,) = self._apply_to_new(X, lambda _, proba: (proba[:, self._cluster_order].argmax(1),))
+        return labels
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
         """Probability of each cluster for each sample.
@@ -333,7 +339,8 @@ class BaseDeepClustering(
         ValueError
             If X does not fit what the estimator was fitted on.
         """
-        return self._infer_new(X)[1][:, self._cluster_order]
+        (proba,) = self._apply_to_new(X, lambda _, proba: (proba[:, self._cluster_order],))
+        return proba
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Embedding of each sample.
@@ -354,27 +361,35 @@ class BaseDeepClustering(
         ValueError
             If X does not fit what the estimator was fitted on.
         """
-        return self._infer_new(X)[0]
+        (embedding,) = self._apply_to_new(X, lambda embedding, _: (embedding,))
+        return embedding
 
-    def _infer_new(self, X: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _apply_to_new(self, X: Any, choose: Choose) -> tuple[NDArray[Any], ...]:
         check_is_fitted(self, "module_")
         refuse_single_image(X, self._sample_shape)
         array = check_samples(self, X, self.image_shape, reset=False)
         check_fits(array, self._sample_shape, type(self).__name__)
         if array.ndim == 4 and self._standardizes():
             warn_of_other_range(array, self._scaling.offset, self._scaling.scale)
-        return self._infer(self.module_, ArraySamples(array, self._scaling))
+        return self._apply(self.module_, ArraySamples(array, self._scaling), choose)
 
-    def _infer(self, module: nn.Module, samples: ArraySamples) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Embedding and probabilities, computed in float32, or for feature vectors in float64."""
+    def _apply(self, module: nn.Module, samples: ArraySamples, choose: Choose) -> tuple[NDArray[Any], ...]:
+        """What ``choose`` takes from each batch's embedding and probabilities, computed in float32.
+
+        For feature vectors they are computed in float64, and rounded.
+        """
         dtype = torch.float32
         if len(samples.sample_shape) == 1:
             # In float32 a product depends in its last bits on how many rows it has; vectors are cheap enough.
             module, dtype = copy.deepcopy(module).double(), torch.float64
         device = next(module.parameters()).device
         runtime = Runtime(device, "float32", lambda batch, generator: batch, torch.Generator(), batch_size=2)
-        outputs = infer(module, lambda batch: self._represent(module, batch.to(dtype)), samples, runtime)
-        return outputs[0].numpy(), outputs[1].numpy()
+
+        def chosen(batch: Tensor) -> tuple[Tensor, ...]:
+            embedding, proba = self._represent(module, batch.to(dtype))
+            return choose(embedding.float(), proba.float())
+
+        return tuple(output.numpy() for output in infer(module, chosen, samples, runtime))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -240,7 +240,8 @@ class DACClustering(BaseDeepClustering):
         ValueError
             If X does not fit what the estimator was fitted on.
         """
-        return self._infer_new(X)[0][:, self._cluster_order]
+        (features,) = self._apply_to_new(X, lambda features, _: (features[:, self._cluster_order],))
+        return features
 
     def _represent(self, network: ClusterNetwork, batch: Tensor) -> tuple[Tensor, Tensor]:
         logits = network(batch)

@@ -4,7 +4,6 @@ Everything behind it asks a :class:`Samples` for a batch by index. Arrays are th
 maps and torch Datasets need nothing but the same three members.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -114,6 +113,10 @@ class ArraySamples:
     def batch(self, indices: Tensor) -> Tensor:
         return self.scaled(self.raw(indices))
 
+    def head(self) -> "ArraySamples":
+        """The first two samples."""
+        return ArraySamples(self.array[:2], self.scaling)
+
     def is_gray(self) -> bool:
         """Whether all channels of the first images are equal, be there one or three of them."""
         head = self.array[:_BLOCK]
@@ -124,11 +127,6 @@ class ArraySamples:
         mean, std = moments(self.array)
         shifted = (mean - self.scaling.offset) / self.scaling.scale
         return torch.as_tensor(shifted, dtype=torch.float32), torch.tensor(std / self.scaling.scale or 1.0)
-
-
-def sequential_batches(n_samples: int, batch_size: int) -> Iterator[Tensor]:
-    """Indices 0 .. n_samples - 1 in order, ``batch_size`` at a time."""
-    return iter(torch.arange(n_samples).split(batch_size))
 
 
 def shuffled_batches(n_samples: int, batch_size: int, generator: torch.Generator) -> tuple[Tensor, ...]:

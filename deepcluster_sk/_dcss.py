@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from deepcluster_sk._base import BaseDeepClustering, own_copy
 from deepcluster_sk._data import ArraySamples
-from deepcluster_sk._engine import Monitor, Runtime, infer, settle_batch_norm
-from deepcluster_sk._start import kmeans_labels, learn_labels
+from deepcluster_sk._engine import Monitor, Runtime, settle_batch_norm
+from deepcluster_sk._start import kmeans_centers, learn_labels
 from deepcluster_sk._train_dcss import pretrain, train_autoencoder, train_mnet, update_centers
 from deepcluster_sk._validation import check_choice, check_number
 from deepcluster_sk.networks import DCSSNetwork, build_autoencoder
@@ -293,9 +293,7 @@ class DCSSClustering(BaseDeepClustering):
                 monitor=monitor,
             )
         settle_batch_norm(network, samples, runtime)
-        (latent,) = infer(network, lambda batch: (network.encode(batch),), samples, runtime)
-        _, centers = kmeans_labels(latent, self.n_clusters, seed=runtime.generator.initial_seed())
-        network.centers.copy_(centers)
+        network.centers.copy_(kmeans_centers(network, network.encode, samples, self.n_clusters, runtime))
         network.uses_mnet = False
         converged = False
         if phases["phase 1"]:

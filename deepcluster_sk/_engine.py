@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from deepcluster_sk._data import Samples, sequential_batches, shuffled_batches, to_device
+from deepcluster_sk._data import Samples, shuffled_batches, to_device
 from deepcluster_sk.augment import Augmentation
 
 # A forward pass without gradient takes at most so many samples, and numbers, at a time.
@@ -78,10 +78,11 @@ class Runtime:
         return shuffled_batches(n_samples, self.batch_size, self.generator)
 
 
-def inference_batches(samples: Samples) -> Iterator[Tensor]:
-    """Indices of all samples in order, in batches that are large but fit into memory."""
+def inference_batches(samples: Samples, indices: Tensor | None = None) -> Iterator[Tensor]:
+    """Indices in order, of all samples by default, in batches that are large but fit into memory."""
+    indices = torch.arange(len(samples)) if indices is None else indices
     n_rows = max(1, min(_INFERENCE_ROWS, _INFERENCE_NUMBERS // math.prod(samples.sample_shape)))
-    return sequential_batches(len(samples), n_rows)
+    return iter(indices.split(n_rows))
 
 
 def _channels_last(batch: Tensor) -> Tensor:
@@ -142,19 +143,26 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def infer(
-    module: nn.Module, function: Callable[[Tensor], tuple[Tensor, ...]], samples: Samples, runtime: Runtime
+    module: nn.Module,
+    function: Callable[[Tensor], tuple[Tensor, ...]],
+    samples: Samples,
+    runtime: Runtime,
+    indices: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
-    """Apply ``function``, which runs ``module``, to all samples; float32 results on the CPU.
+    """Apply ``function``, which runs ``module``, to all samples or those at ``indices``; results on the CPU.
 
     Returns
     -------
-    outputs : tuple of Tensor of shape (n, ...)
+    outputs : tuple of Tensor of shape (n, ...), float32 or int64
         Each of the function's outputs, batches joined.
     """
     with evaluating(module), torch.inference_mode(), runtime.autocast():
         outputs = [
-            [part.float().cpu() for part in function(runtime.load(samples, indices))]
-            for indices in inference_batches(samples)
+            [
+                (part.float() if part.is_floating_point() else part).cpu()
+                for part in function(runtime.load(samples, rows))
+            ]
+            for rows in inference_batches(samples, indices)
         ]
     return tuple(torch.cat(parts) for parts in zip(*outputs, strict=True))
 

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
 from deepcluster_sk._data import Samples, to_device
@@ -20,8 +19,13 @@ from deepcluster_sk._engine import Monitor, RunningMean, Runtime, infer, inferen
 from deepcluster_sk.losses import contrastive_loss
 from deepcluster_sk.networks import ClusterNetwork
 
+Embed = Callable[[Tensor], Tensor]
+
 # Neighbours are looked for among this many principal components, fitted on this many samples.
-_N_COMPONENTS, _N_PCA_SAMPLES = 64, 10_000
+_N_COMPONENTS, _N_PCA_SAMPLES = 32, 10_000
+# Among at most so many samples, for so many at a time, so many candidates at a time.
+_N_REFERENCES, _N_QUERIES, _N_CANDIDATES = 100_000, 1024, 8192
+_N_KMEANS_SAMPLES = 20_000
 # Images are averaged down to this side before that.
 _NEIGHBOR_SIDE = 32
 _PROJECTION_DIM = 64
@@ -44,38 +48,65 @@ def default_epochs(n_samples: int, at_500: int) -> int:
     return max(2, round(at_500 * min(1.0, 500 / n_samples) ** 0.5))
 
 
-def nearest_neighbors(samples: Samples, n_neighbors: int, generator: torch.Generator) -> Tensor:
+def nearest_neighbors(samples: Samples, n_neighbors: int, runtime: Runtime) -> Tensor:
     """Indices of each sample's nearest others, by Euclidean distance of its leading principal components.
 
     Parameters
     ----------
     samples : Samples
-        Of n samples.
+        Of n samples. Beyond 100,000 of them, neighbours are looked for among a random 100,000.
     n_neighbors : int
         At most n - 1 are found.
-    generator : torch.Generator
-        Draws the samples that the components are fitted on.
+    runtime : Runtime
+        Has the device to search on, and the generator that draws the samples the components are fitted on.
 
     Returns
     -------
-    neighbors : Tensor of shape (n, 1 + n_neighbors), int32
-        First the sample itself.
+    neighbors : Tensor of shape (n, n_neighbors), int32, on the CPU
+        Not in order of distance.
     """
     n_samples = len(samples)
-    itself = torch.arange(n_samples, dtype=torch.int32)[:, None]
-    n_neighbors = min(n_neighbors, n_samples - 1)
+    n_neighbors = min(n_neighbors, n_samples - 1, _N_REFERENCES - 1)
     if n_neighbors == 0:
-        return itself
-    subset = torch.randperm(n_samples, generator=generator)[:_N_PCA_SAMPLES]
-    fitted_on = _flat(samples, subset)
+        return torch.empty(n_samples, 0, dtype=torch.int32)
+    drawn = torch.randperm(n_samples, generator=runtime.generator)
+    points = _principal_components(samples, drawn[:_N_PCA_SAMPLES])
+    references = drawn[:_N_REFERENCES].sort().values
+    neighbors = torch.empty(n_samples, n_neighbors, dtype=torch.int32)
+    for queries in torch.arange(n_samples).split(_N_QUERIES):
+        neighbors[queries] = _search(points, queries, references, n_neighbors, runtime.device)
+    return neighbors
+
+
+def _principal_components(samples: Samples, fitted_on: Tensor) -> Tensor:
+    """Coordinates (n, d), float16, of variance 1 over all: 64 bytes a sample for d = 32."""
+    subset = _flat(samples, fitted_on)
     with np.errstate(invalid="ignore"):  # samples that are all equal have no variance to take ratios of
-        components = PCA(min(_N_COMPONENTS, *fitted_on.shape), random_state=0).fit(fitted_on.numpy())
-    points = np.concatenate(
-        [components.transform(_flat(samples, indices).numpy()) for indices in inference_batches(samples)]
-    )
-    # Without a query set scikit-learn leaves each point itself out, even among duplicates.
-    found = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute").fit(points).kneighbors(return_distance=False)
-    return torch.cat([itself, torch.as_tensor(found, dtype=torch.int32)], dim=1)
+        components = PCA(min(_N_COMPONENTS, *subset.shape), random_state=0).fit(subset.numpy())
+    scale = float(np.sqrt(components.explained_variance_.mean())) or 1.0
+    largest = torch.finfo(torch.float16).max
+    points = torch.empty(len(samples), components.n_components_, dtype=torch.float16)
+    for indices in inference_batches(samples):
+        coordinates = torch.from_numpy(components.transform(_flat(samples, indices).numpy()) / scale)
+        points[indices] = coordinates.clamp(-largest, largest).half()
+    return points
+
+
+def _search(points: Tensor, queries: Tensor, references: Tensor, n_neighbors: int, device: torch.device) -> Tensor:
+    """Nearest neighbours of some points among the references, themselves left out: (n_queries, n_neighbors)."""
+    wanted = to_device(points[queries], device).float()
+    itself = to_device(queries, device)[:, None]
+    nearness = torch.full((len(queries), n_neighbors), float("-inf"), device=device)
+    found = torch.zeros(len(queries), n_neighbors, dtype=torch.int64, device=device)
+    for part in references.split(_N_CANDIDATES):
+        candidates, indices = to_device(points[part], device).float(), to_device(part, device)
+        # -|a - b|² / 2 without |a|², which is the same for all candidates
+        score = wanted @ candidates.T - candidates.square().sum(1) / 2
+        score.masked_fill_(itself == indices, float("-inf"))
+        best, at = score.topk(min(n_neighbors, len(part)), dim=1, sorted=False)
+        nearness, kept = torch.cat([nearness, best], dim=1).topk(n_neighbors, dim=1, sorted=False)
+        found = torch.cat([found, indices[at]], dim=1).gather(1, kept)
+    return found.int().cpu()
 
 
 def _flat(samples: Samples, indices: Tensor) -> Tensor:
@@ -86,9 +117,10 @@ def _flat(samples: Samples, indices: Tensor) -> Tensor:
 
 
 def draw_neighbors(neighbors: Tensor, indices: Tensor, generator: torch.Generator) -> Tensor:
-    """For each index one of its row of ``neighbors``, itself included, with equal probability."""
-    column = torch.randint(neighbors.shape[1], (len(indices),), generator=generator)
-    return neighbors[indices, column].long()
+    """For each index itself or one of its row of ``neighbors``, with equal probability."""
+    choices = torch.cat([indices[:, None], neighbors[indices].long()], dim=1)
+    column = torch.randint(choices.shape[1], (len(indices), 1), generator=generator)
+    return choices.gather(1, column)[:, 0]
 
 
 def contrastive_warm_up(
@@ -100,15 +132,15 @@ def contrastive_warm_up(
     temperature: float,
     runtime: Runtime,
     monitor: Monitor,
-) -> Tensor:
+) -> Embed:
     """Train the backbone to embed a sample near its transforms and neighbours, away from all others.
 
     Returns
     -------
-    embedding : Tensor of shape (n, 64), float32, rows of unit length
-        Where the samples lie at the end.
+    embed : callable
+        From a batch to its place in the end, (n, 64), rows of unit length.
     """
-    neighbors = nearest_neighbors(samples, n_neighbors, runtime.generator)
+    neighbors = nearest_neighbors(samples, n_neighbors, runtime)
     n_features = network.features(runtime.load(samples, torch.arange(2))).shape[1]
     projection = runtime.place(nn.Linear(n_features, _PROJECTION_DIM))
     parameters = [*network.backbone.parameters(), *projection.parameters()]
@@ -126,20 +158,30 @@ def contrastive_warm_up(
     for _ in monitor.epochs("warm-up", n_epochs):
         loss, n_steps = train_on(runtime.shuffled(len(samples)), step, optimizer)
         monitor.record(loss=loss.item() / n_steps)
-    (embedding,) = infer(network, lambda batch: (projection(network.features(batch)),), samples, runtime)
-    return F.normalize(embedding, dim=1)
+    return lambda batch: F.normalize(projection(network.features(batch)).float(), dim=1)
 
 
-def kmeans_labels(embedding: Tensor, n_clusters: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Best of ten runs of k-means.
+def kmeans_centers(module: nn.Module, embed: Embed, samples: Samples, n_clusters: int, runtime: Runtime) -> Tensor:
+    """Centres of the best of ten runs of k-means on where ``embed``, which runs ``module``, puts up to 20,000 samples.
 
     Returns
     -------
-    labels : Tensor of shape (n,), int64
-    centers : Tensor of shape (n_clusters, d), float32
+    centers : Tensor of shape (n_clusters, d), float32, on the CPU
     """
+    indices = torch.arange(len(samples))
+    if len(samples) > _N_KMEANS_SAMPLES:
+        indices = torch.randperm(len(samples), generator=runtime.generator)[:_N_KMEANS_SAMPLES]
+    (embedding,) = infer(module, lambda batch: (embed(batch),), samples, runtime, indices)
+    seed = runtime.generator.initial_seed()
     kmeans = KMeans(n_clusters, n_init=10, random_state=seed).fit(embedding.numpy())
-    return torch.as_tensor(kmeans.labels_, dtype=torch.int64), torch.as_tensor(kmeans.cluster_centers_)
+    return torch.as_tensor(kmeans.cluster_centers_)
+
+
+def nearest_centers(module: nn.Module, embed: Embed, centers: Tensor, samples: Samples, runtime: Runtime) -> Tensor:
+    """Label (n,), int64, of the centre nearest to where ``embed`` puts each sample; no embedding is kept."""
+    centers = centers.to(runtime.device)
+    (labels,) = infer(module, lambda batch: (torch.cdist(embed(batch).float(), centers).argmin(1),), samples, runtime)
+    return labels
 
 
 def learn_labels(
@@ -191,7 +233,7 @@ def start_from_kmeans(
     """Warm the network up and teach it the clusters of k-means, for so many epochs each; 0 leaves it as it is."""
     warmup_epochs, label_epochs = n_epochs
     if warmup_epochs > 0:
-        embedding = contrastive_warm_up(
+        embed = contrastive_warm_up(
             network,
             samples,
             n_epochs=warmup_epochs,
@@ -200,7 +242,8 @@ def start_from_kmeans(
             runtime=runtime,
             monitor=monitor,
         )
-        labels, _ = kmeans_labels(embedding, n_clusters, seed=runtime.generator.initial_seed())
+        centers = kmeans_centers(network, embed, samples, n_clusters, runtime)
+        labels = nearest_centers(network, embed, centers, samples, runtime)
         learn_labels(
             network,
             network.parameters(),

@@ -151,7 +151,7 @@ def warn_of_other_range(images: NDArray[Any], low: float, extent: float) -> None
             f"X has values in [{lowest:g}, {highest:g}], but was in [{low:g}, {low + extent:g}] in fit: predictions "
             "mean little unless both are on one scale (0 to 255, or 0 to 1, ..).",
             UserWarning,
-            stacklevel=5,
+            stacklevel=4,
         )
 
 

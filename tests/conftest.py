@@ -18,3 +18,9 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     """Handwritten digits of scikit-learn: images (1797, 8, 8) float32 in [0, 1], steps of 1/16, and labels (1797,)."""
     data = load_digits()
     return (data.images / 16).astype(np.float32), data.target
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Untrained networks have the same weights whichever tests ran before."""
+    torch.manual_seed(0)

@@ -14,7 +14,13 @@ from torch import nn
 from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering
 from deepcluster_sk._data import ArraySamples, Scaling, shuffled_batches
 from deepcluster_sk._engine import LabelTracker, Monitor, Runtime, settle_batch_norm
-from deepcluster_sk._start import default_epochs, nearest_neighbors
+from deepcluster_sk._start import (
+    default_epochs,
+    draw_neighbors,
+    kmeans_centers,
+    nearest_centers,
+    nearest_neighbors,
+)
 from deepcluster_sk._train_dac import (
     adaptive_thresholds,
     advance_curriculum,
@@ -322,6 +328,7 @@ def test_the_loss_of_phase_2_is_that_of_the_loop(X, runtime, membership_epochs):
     samples = samples_of(X[:20].reshape(20, -1))
     network = DCSSNetwork(nn.Linear(64, 2), None, sample_shape=(64,), n_clusters=3, fuzzifier=1.5)
     network.centers.copy_(torch.randn(3, 2, generator=runtime.generator))
+    network.mnet[-1].weight.data *= 8  # so that some pairs are sure
     twin = copy.deepcopy(network)
     settle_batch_norm(twin, samples, runtime)
     with torch.no_grad():
@@ -398,19 +405,49 @@ def test_warm_up_is_worth_its_time():
     assert clustering_accuracy_score(y, warm.labels_) >= max(0.9, clustering_accuracy_score(y, plain.labels_))
 
 
-def test_neighbors_are_those_of_a_double_loop():
+def test_neighbors_are_those_of_a_double_loop(runtime):
     points = np.random.default_rng(0).normal(size=(30, 5))
-    found = nearest_neighbors(samples_of(points), 3, torch.Generator().manual_seed(0)).numpy()
+    found = nearest_neighbors(samples_of(points), 3, runtime).numpy()
     for i in range(30):
         distances = [np.inf if j == i else ((points[i] - points[j]) ** 2).sum() for j in range(30)]
-        assert found[i, 0] == i
-        assert set(found[i, 1:]) == set(np.argsort(distances)[:3])
+        assert set(found[i]) == set(np.argsort(distances)[:3])
 
 
-def test_neighbors_of_duplicates_and_of_few_samples():
-    found = nearest_neighbors(samples_of(np.zeros((4, 3))), 5, torch.Generator().manual_seed(0)).numpy()
-    assert found.shape == (4, 4)
-    assert all(set(row) <= {0, 1, 2, 3} for row in found)
+def test_neighbors_of_duplicates_and_of_few_samples(runtime):
+    found = nearest_neighbors(samples_of(np.zeros((4, 3))), 5, runtime).numpy()
+    assert found.shape == (4, 3)
+    assert all(set(row) == {0, 1, 2, 3} - {i} for i, row in enumerate(found))
+
+
+def test_neighbors_are_found_in_parts_and_among_a_random_share_of_many(runtime, monkeypatch):
+    points = np.random.default_rng(0).normal(size=(60, 5))
+    whole = nearest_neighbors(samples_of(points), 3, runtime).sort(1).values
+    monkeypatch.setattr("deepcluster_sk._start._N_QUERIES", 7)
+    monkeypatch.setattr("deepcluster_sk._start._N_CANDIDATES", 11)
+    assert torch.equal(nearest_neighbors(samples_of(points), 3, runtime).sort(1).values, whole)
+    monkeypatch.setattr("deepcluster_sk._start._N_REFERENCES", 20)
+    found = nearest_neighbors(samples_of(points), 3, runtime)
+    assert len(found.unique()) <= 20
+    assert (found != torch.arange(60)[:, None]).all()
+
+
+def test_a_neighbor_or_the_sample_itself_is_drawn_equally_often():
+    neighbors = torch.tensor([[1, 2], [0, 2], [0, 1]], dtype=torch.int32)
+    drawn = draw_neighbors(neighbors, torch.zeros(3000, dtype=torch.int64), torch.Generator().manual_seed(0))
+    counts = drawn.bincount()
+    assert len(counts) == 3
+    assert (counts - 1000).abs().max() < 4 * (1000 * 2 / 3) ** 0.5
+
+
+def test_kmeans_on_a_share_of_the_samples_labels_all_of_them(runtime, monkeypatch):
+    monkeypatch.setattr("deepcluster_sk._start._N_KMEANS_SAMPLES", 50)
+    groups = np.arange(200) % 4
+    samples = samples_of(np.random.default_rng(0).normal(size=(200, 5)) + 20 * np.eye(5)[groups])
+    module = nn.Identity()
+    centers = kmeans_centers(module, module, samples, 4, runtime)
+    labels = nearest_centers(module, module, centers, samples, runtime)
+    assert centers.shape == (4, 5)
+    assert clustering_accuracy_score(groups, labels.numpy()) == 1
 
 
 def test_epochs_shrink_as_data_grows_but_steps_do_not():

@@ -1,0 +1,162 @@
+"""The plain transcriptions that speed is measured against compute what the package computes."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import _plain as plain
+
+from deepcluster_sk._data import ArraySamples, Scaling
+from deepcluster_sk._engine import LabelTracker, Runtime, settle_batch_norm
+from deepcluster_sk._train_dac import block_step as dac_step
+from deepcluster_sk._train_dac import label_block as label_dac_block
+from deepcluster_sk._train_dccm import block_step as dccm_step
+from deepcluster_sk._train_dccm import label_block as label_dccm_block
+from deepcluster_sk._train_dcss import PairStatistics, cluster_step, pair_step
+from deepcluster_sk.losses import pair_cross_entropy
+from deepcluster_sk.networks import DCSSNetwork, LocalDiscriminator, build_autoencoder, build_cluster_network
+from deepcluster_sk.pairs import sample_pairs
+
+ROWS = torch.arange(20)
+
+
+@pytest.fixture
+def images():
+    return torch.rand(60, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def samples(images):
+    return ArraySamples(images.numpy(), Scaling(0.0, 1.0))
+
+
+@pytest.fixture
+def runtime():
+    def mirror(batch, generator):
+        return batch.flip(3)
+
+    return Runtime(torch.device("cpu"), "float32", mirror, torch.Generator().manual_seed(0), batch_size=20)
+
+
+def settled(network, samples, runtime):
+    """In evaluation mode, so that running a network twice gives the same, and with logits that differ."""
+    settle_batch_norm(network, samples, runtime)
+    return network.eval()
+
+
+def test_dac(images, samples, runtime):
+    network = settled(build_cluster_network("auto", (1, 16, 16), 5, logit_scale=3.0), samples, runtime)
+    block = label_dac_block(network, samples, torch.arange(60), 0.9, 0.5, runtime)
+    ours = dac_step(network, samples, block, pair_loss=pair_cross_entropy, consistency_weight=0.0, runtime=runtime)(
+        ROWS
+    )
+    with torch.no_grad():
+        similarity = plain.dac_similarity(network, images)
+    labels, selected = similarity >= 0.9, (similarity >= 0.9) | (similarity < 0.5)
+    assert 0 < selected.float().mean() < 1
+    theirs = plain.dac_loss(network, images[ROWS].flip(3), labels[:20, :20].float(), selected[:20, :20])
+    assert theirs.item() == pytest.approx(ours.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("mi_weight", [0.0, 0.1])
+def test_dccm(images, samples, runtime, mi_weight):
+    network = settled(
+        build_cluster_network("auto", (1, 16, 16), 5, embedding_dim=64, logit_scale=3.0), samples, runtime
+    )
+    factorised, joined = LocalDiscriminator(32, 64), plain.ConcatenatedDiscriminator(32, 64)
+    with torch.no_grad():
+        joined.joined.weight.copy_(
+            torch.cat([factorised.shallow_projection.weight, factorised.deep_projection.weight], dim=1)
+        )
+        joined.hidden.weight.copy_(factorised.hidden.weight)
+        joined.score.weight.copy_(factorised.score.weight)
+    block = label_dccm_block(
+        network, samples, torch.arange(60), graph_threshold=0.95, label_threshold=0.5, runtime=runtime
+    )
+    assert block.confident[ROWS].any()
+    runtime.generator.manual_seed(1)
+    ours = dccm_step(
+        network,
+        factorised,
+        samples,
+        block,
+        label_weight=5.0,
+        local_robustness=True,
+        mi_weight=mi_weight,
+        n_positions=None,
+        pair_sampling="nearest-random",
+        runtime=runtime,
+    )(ROWS)
+    inside = ROWS[:, None], ROWS
+    drawn = sample_pairs(
+        block.similarity[inside], block.graph[inside], "nearest-random", torch.Generator().manual_seed(1)
+    )
+    pairs = drawn.positive[drawn.has_positive], drawn.negative[drawn.has_negative]
+    assert len(pairs[0])
+    assert len(pairs[1])
+    theirs = plain.dccm_loss(
+        network,
+        joined,
+        (images[ROWS], images[ROWS].flip(3)),
+        block.graph[inside],
+        block.labels[ROWS],
+        block.confident[ROWS],
+        pairs if mi_weight else None,
+        mi_weight=mi_weight,
+    )
+    assert theirs.item() == pytest.approx(ours.item(), rel=1e-4)
+
+
+def test_nearest_pairs_are_those_of_the_package(images):
+    unit = torch.nn.functional.normalize(torch.rand(12, 3, generator=torch.Generator().manual_seed(2)), dim=1)
+    similarity = unit @ unit.T
+    graph = similarity >= 0.9
+    drawn = sample_pairs(similarity, graph, "nearest-random", torch.Generator().manual_seed(0))
+    positive, negative = plain.nearest_random_pairs(similarity, graph)
+    assert torch.equal(positive, drawn.positive[drawn.has_positive])
+    assert torch.equal(negative[:, 0], drawn.negative[drawn.has_negative][:, 0])
+    assert not graph[negative[:, 0], negative[:, 1]].any()
+
+
+@pytest.fixture
+def dcss_network(images, samples, runtime):
+    autoencoder = build_autoencoder("autoencoder-conv", (1, 16, 16), 4)
+    network = DCSSNetwork(
+        autoencoder.encoder, autoencoder.decoder, sample_shape=(1, 16, 16), n_clusters=3, fuzzifier=1.5
+    )
+    settled(network, samples, runtime)
+    with torch.no_grad():
+        network.centers.copy_(network.encode(images)[:3] + 1e-3)  # samples that belong to one center alone
+    return network
+
+
+def test_dcss_phase_1(images, samples, runtime, dcss_network):
+    step = cluster_step(dcss_network, samples, ROWS, centering_weight=0.1, runtime=runtime)
+    with torch.no_grad():
+        weights = plain.memberships(dcss_network.encode(images[ROWS]), dcss_network.centers) ** 1.5
+    batch = dcss_network.standardize(images[ROWS])
+    for k in range(3):
+        theirs = plain.cluster_loss(dcss_network, batch, weights[:, k], dcss_network.centers[k])
+        assert theirs.item() == pytest.approx(step([k]).item(), rel=1e-4)
+
+
+def test_dcss_phase_2(images, samples, runtime, dcss_network):
+    statistics = PairStatistics(LabelTracker.empty(60, 3, torch.device("cpu")))
+    ours = pair_step(
+        dcss_network,
+        samples,
+        statistics,
+        by_memberships=True,
+        similar_threshold=0.8,
+        dissimilar_threshold=0.2,
+        runtime=runtime,
+    )(ROWS)
+    with torch.no_grad():
+        judge = plain.memberships(dcss_network.encode(images[ROWS]), dcss_network.centers)
+    theirs = plain.phase_2_loss(dcss_network, images[ROWS].flip(3), judge)
+    assert theirs.item() == pytest.approx(ours.item(), rel=1e-4)
+    assert 0 < statistics.summary()["selected_share"] < 1
