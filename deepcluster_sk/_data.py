@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-# Rows read at a time where statistics of all samples are taken.
-_BLOCK = 4096
+# Numbers read at a time where statistics of all samples are taken.
+_BLOCK = 2**21
 
 
 class Samples(Protocol):
@@ -68,14 +68,12 @@ class Scaling:
 def moments(array: NDArray[Any]) -> tuple[NDArray[np.float64], float]:
     """Mean of each channel (axis 1) and standard deviation around it, over all; read block by block."""
     axes = (0, *range(2, array.ndim))
-    count, total = array.size // array.shape[1], 0.0
-    for start in range(0, len(array), _BLOCK):
-        total = total + array[start : start + _BLOCK].sum(axis=axes, dtype=np.float64)
-    mean = np.asarray(total) / count
+    n_rows = max(1, _BLOCK * len(array) // array.size)
+    blocks = [slice(start, start + n_rows) for start in range(0, len(array), n_rows)]
+    total = np.sum([array[block].sum(axis=axes, dtype=np.float64) for block in blocks], axis=0)
+    mean = total * array.shape[1] / array.size
     centers = mean.reshape(-1, *[1] * (array.ndim - 2))
-    squares = sum(
-        float(np.square(array[start : start + _BLOCK] - centers).sum()) for start in range(0, len(array), _BLOCK)
-    )
+    squares = sum(float(np.square(array[block] - centers).sum()) for block in blocks)
     return mean, float(np.sqrt(squares / array.size))
 
 
@@ -119,7 +117,7 @@ class ArraySamples:
 
     def is_gray(self) -> bool:
         """Whether all channels of the first images are equal, be there one or three of them."""
-        head = self.array[:_BLOCK]
+        head = self.array[:1000]
         return head.ndim == 4 and bool((head == head[:, :1]).all())
 
     def channel_moments(self) -> tuple[Tensor, Tensor]:

@@ -51,9 +51,8 @@ class DCSSClustering(BaseDeepClustering):
         Least number of samples a step; the authors take 500.
     lr : float, default=1e-3
         Learning rate of MNet (Adam).
-    first_phase_lr : float, default=1e-7
-        Learning rate of phase 1 (SGD with momentum 0.9, on losses summed over samples and standardised pixels). The
-        authors' 1e-6 diverges on the default networks.
+    first_phase_lr : float, default=1e-6
+        Learning rate of phase 1 (SGD with momentum 0.9, on losses summed over samples and pixels in [0, 1]).
     encoder_lr : float, default=1e-5
         Learning rate of the encoder in phase 2 (Adam).
     n_init : int, default=1
@@ -171,7 +170,7 @@ class DCSSClustering(BaseDeepClustering):
         second_phase_epochs: int | None = None,
         batch_size: int = 256,
         lr: float = 1e-3,
-        first_phase_lr: float = 1e-7,
+        first_phase_lr: float = 1e-6,
         encoder_lr: float = 1e-5,
         n_init: int = 1,
         fuzzifier: float = 1.5,

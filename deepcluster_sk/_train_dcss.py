@@ -120,6 +120,7 @@ def cluster_step(
     with evaluating(network), runtime.autocast():
         latent = network.encoder(original)
     weights = network.memberships(latent.float()) ** network.fuzzifier  # (b, K)
+    variance = network.standardize.std.square()  # turns errors of standardised pixels into errors of pixels
 
     def step(clusters: list[int]) -> Tensor:
         with runtime.autocast():
@@ -127,7 +128,7 @@ def cluster_step(
             reconstruction = network.decoder(latent)
         latent, reconstruction = latent.float(), reconstruction.float()
         losses = [
-            cluster_reconstruction_loss(original, reconstruction, weights[:, k])
+            variance * cluster_reconstruction_loss(original, reconstruction, weights[:, k])
             + centering_weight * cluster_centering_loss(latent, network.centers[k], weights[:, k])
             for k in clusters
         ]

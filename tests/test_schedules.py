@@ -304,6 +304,7 @@ def test_a_batch_of_phase_1_is_the_papers_in_loops(X, runtime):
     samples = samples_of(X[:5].reshape(5, -1))
     network = DCSSNetwork(nn.Linear(64, 2), nn.Linear(2, 64), sample_shape=(64,), n_clusters=3, fuzzifier=1.5)
     network.centers.copy_(torch.randn(3, 2, generator=runtime.generator))
+    network.standardize.std.fill_(0.5)  # errors are of pixels, not of standardised ones
     plain = copy.deepcopy(network)
     optimizer = torch.optim.SGD(network.autoencoder_parameters(), lr=1e-3)
     step = cluster_step(network, samples, torch.arange(5), centering_weight=0.1, runtime=runtime)
@@ -315,7 +316,7 @@ def test_a_batch_of_phase_1_is_the_papers_in_loops(X, runtime):
         for point, degree in zip(points, degrees[:, k], strict=True):
             latent = plain.encoder(point)
             rebuilt, centred = plain.decoder(latent) - point, latent - plain.centers[k]
-            (float(degree) ** 1.5 * (rebuilt.square().sum() + 0.1 * centred.square().sum())).backward()
+            (float(degree) ** 1.5 * (0.5**2 * rebuilt.square().sum() + 0.1 * centred.square().sum())).backward()
         for parameter in plain.autoencoder_parameters():
             parameter.data -= 1e-3 * parameter.grad
     for ours, theirs in zip(network.autoencoder_parameters(), plain.autoencoder_parameters(), strict=True):
