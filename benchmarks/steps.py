@@ -15,7 +15,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from unittest import mock
 
@@ -23,7 +23,7 @@ import _plain as plain
 import numpy as np
 import torch
 from _results import write_record
-from torch import nn, optim
+from torch import optim
 
 from deepcluster_sk import _engine
 from deepcluster_sk._data import ArraySamples, Scaling
@@ -68,36 +68,22 @@ class Setting:
         if not as_bytes:
             pixels = self.images.numpy()
         self.samples = ArraySamples(pixels, Scaling(0.0, 255.0 if as_bytes else 1.0))
-        self.runtime = Runtime(CPU, precision, AUGMENT, torch.Generator().manual_seed(0), BATCH)
-        self.still = Runtime(CPU, precision, identity, torch.Generator().manual_seed(0), BATCH)
-        self.channels_last = channels_last
+        generator = torch.Generator().manual_seed(0)
+        self.runtime = Runtime(CPU, precision, AUGMENT, generator, BATCH, channels_last)
+        self.still = Runtime(CPU, precision, identity, generator, BATCH, channels_last)
         self.everything = torch.arange(block)
         torch.manual_seed(0)
         self.build(shape, network)
 
-    def place(self, module: nn.Module) -> nn.Module:
-        return self.runtime.place(module) if self.channels_last else module
-
-    @contextmanager
-    def layout(self):
-        """torch's own order of memory, if that is asked for."""
-        with ExitStack() as stack:
-            if not self.channels_last:
-                stack.enter_context(mock.patch.object(_engine, "_channels_last", lambda batch: batch))
-            yield
-
     def ours(self) -> None:
-        with self.layout():
-            self.train(self.runtime)
+        self.train(self.runtime)
 
     def still_ours(self, labelled) -> None:
         """Ours without the labelling and the augmentation."""
-        with self.layout():
-            self.train(self.still, labelled)
+        self.train(self.still, labelled)
 
     def label(self) -> object:
-        with self.layout():
-            return self.label_with(self.runtime)
+        return self.label_with(self.runtime)
 
     def augmentation(self) -> None:
         for rows in self.everything.tensor_split(len(self.everything) // BATCH):
@@ -123,7 +109,7 @@ class Setting:
 
 class DAC(Setting):
     def build(self, shape, network):
-        self.network = self.place(build_cluster_network(network, shape, N_CLUSTERS)).train()
+        self.network = self.runtime.place(build_cluster_network(network, shape, N_CLUSTERS)).train()
         self.optimizer = optim.RMSprop(self.network.parameters(), lr=1e-4, foreach=True)
         self.forward = lambda batch: [self.network(batch)]
         self.make_ready()
@@ -153,7 +139,7 @@ class DCCM(Setting):
         super().__init__(*args, **kwargs)
 
     def build(self, shape, network):
-        self.network = self.place(build_cluster_network(network, shape, N_CLUSTERS, embedding_dim=64)).train()
+        self.network = self.runtime.place(build_cluster_network(network, shape, N_CLUSTERS, embedding_dim=64)).train()
         stages = self.network.stages(torch.zeros(2, *shape))
         self.discriminator = self.discriminator_type(stages.shallow.shape[1], stages.embedding.shape[1])
         parameters = [*self.network.parameters(), *self.discriminator.parameters()]
@@ -190,7 +176,7 @@ class DCSS(Setting):
         autoencoder = build_autoencoder(name, shape, 10)
         parts = autoencoder.encoder, autoencoder.decoder
         self.network = DCSSNetwork(*parts, sample_shape=shape, n_clusters=N_CLUSTERS, fuzzifier=1.5)
-        self.place(self.network).train()
+        self.runtime.place(self.network).train()
         with torch.no_grad():
             self.network.centers.copy_(self.network.encode(self.images[:N_CLUSTERS]) + 0.01)
         self.build_optimizer()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from deepcluster_sk._data import ArraySamples, Scaling
 from deepcluster_sk._engine import Monitor, Runtime, infer, resolve_precision, settle_batch_norm
-from deepcluster_sk._start import default_epochs, start_from_kmeans
+from deepcluster_sk._start import default_epochs
 from deepcluster_sk._validation import (
     check_choice,
     check_fits,
@@ -30,7 +30,6 @@ from deepcluster_sk._validation import (
 )
 from deepcluster_sk.augment import Augmentation, check_augmentation, resolve_augmentation
 from deepcluster_sk.exceptions import CollapseWarning
-from deepcluster_sk.networks import ClusterNetwork
 
 # A cluster with a larger share than this counts as a collapse.
 _NEARLY_ALL = 0.95
@@ -97,6 +96,10 @@ class BaseDeepClustering(
         """Whether samples are scaled and standardised; not for a network that was trained elsewhere."""
         return True
 
+    def _has_own_module(self) -> bool:
+        """Whether the network is the user's, of which nothing is known but that it takes float32 in torch's order."""
+        return isinstance(self.network, nn.Module) or getattr(self, "encoder", None) is not None
+
     def _scaling_of(self, array: NDArray[Any]) -> Scaling:
         return Scaling.of(array) if self._standardizes() else Scaling(offset=0.0, scale=1.0)
 
@@ -125,25 +128,6 @@ class BaseDeepClustering(
     def _n_epochs_default(self, n_samples: int, at_500: int) -> int:
         n_epochs = default_epochs(n_samples, at_500)
         return n_epochs if self.max_epochs is None else min(n_epochs, self.max_epochs)
-
-    def _start(self, network: ClusterNetwork, samples: ArraySamples, runtime: Runtime, monitor: Monitor) -> None:
-        """The start that DAC and DCCM share."""
-        phases = self._start_phases(len(samples))
-        start_from_kmeans(
-            network,
-            samples,
-            self.n_clusters,
-            n_epochs=(phases["warm-up"], phases["label start"]),
-            n_neighbors=self.n_neighbors,
-            temperature=self.temperature,
-            runtime=runtime,
-            monitor=monitor,
-        )
-
-    def _start_phases(self, n_samples: int) -> dict[str, int]:
-        """Epochs of the start that DAC and DCCM share."""
-        warm_up = self._n_epochs("warmup_epochs", n_samples, at_500=60)
-        return {"warm-up": warm_up, "label start": min(warm_up, self._n_epochs_default(n_samples, at_500=40))}
 
     @with_callbacks  # type: ignore[untyped-decorator]
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -207,6 +191,7 @@ class BaseDeepClustering(
             augment=self._checked_augmentation(samples, device),
             generator=torch.Generator().manual_seed(seed),
             batch_size=min(self.batch_size, len(samples)),
+            channels_last=not self._has_own_module(),
         )
         network: Any = self._build_network(samples.sample_shape)
         if len(samples.sample_shape) == 3 and self._standardizes():
@@ -231,10 +216,15 @@ class BaseDeepClustering(
         settle_batch_norm(network, samples, runtime)
         network.eval()
         # Sample by sample, no more than this is kept.
-        labels, confidence = self._apply(network, samples, lambda _, proba: (proba.argmax(1), proba.amax(1)))
-        (example,) = self._apply(network, samples.head(), lambda embedding, _: (embedding,))
+        widths = set()
+
+        def judge(embedding: Tensor, proba: Tensor) -> tuple[Tensor, ...]:
+            widths.add(embedding.shape[1])
+            return proba.argmax(1), proba.amax(1)
+
+        labels, confidence = self._apply(network, samples, judge)
         sizes = np.bincount(labels, minlength=self.n_clusters)
-        return _Run(network, monitor, converged, example.shape[1], labels, confidence, sizes)
+        return _Run(network, monitor, converged, widths.pop(), labels, confidence, sizes)
 
     def _fitted_attributes(self, module: Any, samples: ArraySamples, order: Sequence[int]) -> dict[str, Any]:
         """What prediction needs."""
@@ -376,20 +366,21 @@ class BaseDeepClustering(
     def _apply(self, module: nn.Module, samples: ArraySamples, choose: Choose) -> tuple[NDArray[Any], ...]:
         """What ``choose`` takes from each batch's embedding and probabilities, computed in float32.
 
-        For feature vectors they are computed in float64, and rounded.
+        For feature vectors the built-in networks compute them in float64, and they are rounded.
         """
-        dtype = torch.float32
-        if len(samples.sample_shape) == 1:
+        dtype, own = torch.float32, self._has_own_module()
+        if len(samples.sample_shape) == 1 and not own:
             # In float32 a product depends in its last bits on how many rows it has; vectors are cheap enough.
             module, dtype = copy.deepcopy(module).double(), torch.float64
         device = next(module.parameters()).device
-        runtime = Runtime(device, "float32", lambda batch, generator: batch, torch.Generator(), batch_size=2)
+        runtime = Runtime(device, "float32", lambda batch, _: batch, torch.Generator(), 2, channels_last=not own)
 
         def chosen(batch: Tensor) -> tuple[Tensor, ...]:
             embedding, proba = self._represent(module, batch.to(dtype))
             return choose(embedding.float(), proba.float())
 
-        return tuple(output.numpy() for output in infer(module, chosen, samples, runtime))
+        with torch.inference_mode():
+            return tuple(output.numpy() for output in infer(module, chosen, samples, runtime))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

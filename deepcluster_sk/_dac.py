@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deepcluster_sk._base import BaseDeepClustering, own_copy
+from deepcluster_sk._base import own_copy
+from deepcluster_sk._base_loop import LoopClustering
 from deepcluster_sk._data import ArraySamples
 from deepcluster_sk._engine import Monitor, Runtime
 from deepcluster_sk._train_dac import train_dac
@@ -18,7 +19,7 @@ from deepcluster_sk.pairs import label_features
 _PAIR_LOSSES = {"cross_entropy": pair_cross_entropy, "squared_error": pair_squared_error}
 
 
-class DACClustering(BaseDeepClustering):
+class DACClustering(LoopClustering):
     """Deep Adaptive Clustering: learn which pairs of samples share a cluster, from the pairs that are sure already.
 
     A network maps each sample to a label feature, non-negative and of unit length. Pairs whose features are alike
@@ -192,9 +193,6 @@ class DACClustering(BaseDeepClustering):
             check_number("curriculum_rate", self.curriculum_rate, float, 0, low_open=True)
         check_number("block_size", self.block_size, int, 2)
         check_number("passes_per_block", self.passes_per_block, int, 1)
-
-    def _phases(self, n_samples: int) -> dict[str, int]:
-        return {**self._start_phases(n_samples), "train": self._n_epochs("max_epochs", n_samples, at_500=20)}
 
     def _build_network(self, sample_shape: tuple[int, ...]) -> ClusterNetwork:
         return build_cluster_network(own_copy(self.network), sample_shape, self.n_clusters)

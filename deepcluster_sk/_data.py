@@ -1,7 +1,7 @@
 """Where batches come from: the only module that touches the user's samples.
 
 Everything behind it asks a :class:`Samples` for a batch by index. Arrays are the first source; image folders, memory
-maps and torch Datasets need nothing but the same three members.
+maps and torch Datasets need nothing but the same members.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Samples(Protocol):
         """Samples at ``indices`` (n,), int64: of shape (n, *sample_shape) and any dtype, on the CPU."""
 
     def scaled(self, raw: Tensor) -> Tensor:
-        """What :meth:`raw` gave, now on any device, as float32 and scaled."""
+        """What :meth:`raw` gave as float32 and scaled; bytes on any device, floats on the CPU."""
 
     def batch(self, indices: Tensor) -> Tensor:
         """Scaled samples on the CPU."""
@@ -74,7 +74,9 @@ def moments(array: NDArray[Any]) -> tuple[NDArray[np.float64], float]:
     mean = total * array.shape[1] / array.size
     centers = mean.reshape(-1, *[1] * (array.ndim - 2))
     squares = sum(float(np.square(array[block] - centers).sum()) for block in blocks)
-    return mean, float(np.sqrt(squares / array.size))
+    std = float(np.sqrt(squares / array.size))
+    # What rounding leaves of samples that are all equal is no spread.
+    return mean, std if std > 1e-12 * np.abs(mean).max() else 0.0
 
 
 class ArraySamples:
@@ -92,7 +94,7 @@ class ArraySamples:
         self.array = array
         self.scaling = scaling
         self.sample_shape = tuple(array.shape[1:])
-        self._offset = torch.as_tensor(scaling.offset)
+        self._offset = torch.as_tensor(scaling.offset, dtype=torch.float64)
 
     def __len__(self) -> int:
         return len(self.array)
@@ -103,22 +105,15 @@ class ArraySamples:
     def scaled(self, raw: Tensor) -> Tensor:
         # Floats in their own precision first: float32 cannot tell apart values far from 0 that float64 can.
         exact = raw if raw.is_floating_point() else raw.float()
-        offset = self._offset.to(exact.dtype)
-        if offset.ndim > 0:  # a single number mixes with tensors on any device
-            offset = to_device(offset, raw.device)
-        return ((exact - offset) / self.scaling.scale).float()
+        return ((exact - self._offset.to(exact.dtype)) / self.scaling.scale).float()
 
     def batch(self, indices: Tensor) -> Tensor:
         return self.scaled(self.raw(indices))
 
-    def head(self) -> "ArraySamples":
-        """The first two samples."""
-        return ArraySamples(self.array[:2], self.scaling)
-
     def is_gray(self) -> bool:
-        """Whether all channels of the first images are equal, be there one or three of them."""
-        head = self.array[:1000]
-        return head.ndim == 4 and bool((head == head[:, :1]).all())
+        """Whether all channels of a thousand images are equal, be there one or three of them."""
+        some = self.array[:: max(1, len(self.array) // 1000)]
+        return some.ndim == 4 and bool((some == some[:, :1]).all())
 
     def channel_moments(self) -> tuple[Tensor, Tensor]:
         """Mean of each channel (c,) and overall standard deviation () of the scaled samples, float32."""

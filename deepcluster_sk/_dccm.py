@@ -5,7 +5,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from torch import Tensor, nn
 
-from deepcluster_sk._base import BaseDeepClustering, own_copy
+from deepcluster_sk._base import own_copy
+from deepcluster_sk._base_loop import LoopClustering
 from deepcluster_sk._data import ArraySamples
 from deepcluster_sk._engine import Monitor, Runtime
 from deepcluster_sk._train_dccm import train_dccm
@@ -14,7 +15,7 @@ from deepcluster_sk.networks import ClusterNetwork, build_cluster_network
 from deepcluster_sk.pairs import PairSampling
 
 
-class DCCMClustering(BaseDeepClustering):
+class DCCMClustering(LoopClustering):
     """Deep Comprehensive Correlation Mining: pseudo-graph, pseudo-labels, robustness and mutual information together.
 
     The network as it stands gives blocks of samples a pseudo-graph (which are alike) and pseudo-labels (where it is
@@ -211,9 +212,6 @@ class DCCMClustering(BaseDeepClustering):
             check_number("mi_positions", self.mi_positions, int, 1)
         check_number("block_size", self.block_size, int, 2)
         check_number("passes_per_block", self.passes_per_block, int, 1)
-
-    def _phases(self, n_samples: int) -> dict[str, int]:
-        return {**self._start_phases(n_samples), "train": self._n_epochs("max_epochs", n_samples, at_500=20)}
 
     def _build_network(self, sample_shape: tuple[int, ...]) -> ClusterNetwork:
         return build_cluster_network(

@@ -40,6 +40,8 @@ class Runtime:
         Source of the order of samples and of their transforms.
     batch_size : int
         Least size of a training batch.
+    channels_last : bool
+        Order of images in memory. Every processor prefers channels last, but a user's ``view`` takes only torch's own.
     """
 
     device: torch.device
@@ -47,6 +49,7 @@ class Runtime:
     augment: Augmentation
     generator: torch.Generator
     batch_size: int
+    channels_last: bool = True
 
     @property
     def fused(self) -> bool:
@@ -54,20 +57,29 @@ class Runtime:
         return self.device.type in ("cpu", "cuda")
 
     def place(self, module: M) -> M:
-        """Move a module here, its convolutions in channels-last order, which every processor prefers."""
+        """Move a module here, its convolutions in the order of the images."""
+        if not self.channels_last:
+            return module.to(self.device)
         return module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def load(self, samples: Samples, indices: Tensor) -> Tensor:
         """Samples by index, on the device."""
-        return _channels_last(samples.scaled(to_device(samples.raw(indices), self.device)))
+        raw = samples.raw(indices)
+        if raw.is_floating_point():  # in float64 some devices cannot hold it, and none can hurry it
+            return self._in_order(to_device(samples.scaled(raw), self.device))
+        return self._in_order(samples.scaled(to_device(raw, self.device)))
 
     def transform(self, batch: Tensor) -> Tensor:
         """A loaded batch with each sample under a random transform of its own."""
-        return _channels_last(self.augment(batch, self.generator))
+        return self._in_order(self.augment(batch.contiguous(), self.generator))
 
     def view(self, samples: Samples, indices: Tensor) -> Tensor:
         """Samples by index, transformed."""
         return self.transform(self.load(samples, indices))
+
+    def _in_order(self, batch: Tensor) -> Tensor:
+        images_last = self.channels_last and batch.ndim == 4
+        return batch.contiguous(memory_format=torch.channels_last if images_last else torch.contiguous_format)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Context in which networks compute in the chosen precision."""
@@ -78,15 +90,11 @@ class Runtime:
         return shuffled_batches(n_samples, self.batch_size, self.generator)
 
 
-def inference_batches(samples: Samples, indices: Tensor | None = None) -> Iterator[Tensor]:
+def inference_batches(samples: Samples, indices: Tensor | None = None) -> tuple[Tensor, ...]:
     """Indices in order, of all samples by default, in batches that are large but fit into memory."""
     indices = torch.arange(len(samples)) if indices is None else indices
     n_rows = max(1, min(_INFERENCE_ROWS, _INFERENCE_NUMBERS // math.prod(samples.sample_shape)))
-    return iter(indices.split(n_rows))
-
-
-def _channels_last(batch: Tensor) -> Tensor:
-    return batch.contiguous(memory_format=torch.channels_last) if batch.ndim == 4 else batch
+    return indices.split(n_rows)
 
 
 def resolve_precision(precision: str, device: torch.device, sample_shape: tuple[int, ...]) -> str:
@@ -126,7 +134,7 @@ def train_on(
             for group in optimizer.param_groups:
                 nn.utils.clip_grad_norm_(group["params"], max_gradient)
         optimizer.step()
-        total, n_steps = total.to(loss.device) + loss.detach(), n_steps + 1
+        total, n_steps = total + loss.detach(), n_steps + 1
     return total, n_steps
 
 
@@ -156,7 +164,7 @@ def infer(
     outputs : tuple of Tensor of shape (n, ...), float32 or int64
         Each of the function's outputs, batches joined.
     """
-    with evaluating(module), torch.inference_mode(), runtime.autocast():
+    with evaluating(module), runtime.autocast():
         outputs = [
             [
                 (part.float() if part.is_floating_point() else part).cpu()

@@ -23,9 +23,10 @@ Embed = Callable[[Tensor], Tensor]
 
 # Neighbours are looked for among this many principal components, fitted on this many samples.
 _N_COMPONENTS, _N_PCA_SAMPLES = 32, 10_000
-# Among at most so many samples, for so many at a time, so many candidates at a time.
-_N_REFERENCES, _N_QUERIES, _N_CANDIDATES = 100_000, 1024, 8192
-_N_KMEANS_SAMPLES = 20_000
+# Neighbours are looked for among this many samples, in portions of so many.
+_N_CANDIDATES, _N_COMPARED = 100_000, 8192
+# k-means takes this many samples, or this many a cluster if that is more.
+_N_KMEANS_SAMPLES, _N_KMEANS_SAMPLES_A_CLUSTER = 20_000, 50
 # Images are averaged down to this side before that.
 _NEIGHBOR_SIDE = 32
 _PROJECTION_DIM = 64
@@ -54,7 +55,8 @@ def nearest_neighbors(samples: Samples, n_neighbors: int, runtime: Runtime) -> T
     Parameters
     ----------
     samples : Samples
-        Of n samples. Beyond 100,000 of them, neighbours are looked for among a random 100,000.
+        Of n samples. Beyond 100,000 of them, neighbours are looked for among a random 100,000. Differences of less than
+        a thousandth of the distances to the mean may drown in rounding.
     n_neighbors : int
         At most n - 1 are found.
     runtime : Runtime
@@ -66,47 +68,41 @@ def nearest_neighbors(samples: Samples, n_neighbors: int, runtime: Runtime) -> T
         Not in order of distance.
     """
     n_samples = len(samples)
-    n_neighbors = min(n_neighbors, n_samples - 1, _N_REFERENCES - 1)
+    n_neighbors = min(n_neighbors, n_samples - 1, _N_CANDIDATES - 1)
     if n_neighbors == 0:
         return torch.empty(n_samples, 0, dtype=torch.int32)
     drawn = torch.randperm(n_samples, generator=runtime.generator)
-    points = _principal_components(samples, drawn[:_N_PCA_SAMPLES])
-    references = drawn[:_N_REFERENCES].sort().values
+    project = _principal_components(samples, drawn[:_N_PCA_SAMPLES])
+    candidates = drawn[:_N_CANDIDATES].sort().values
+    points = torch.cat([project(indices) for indices in inference_batches(samples, candidates)])
+    points, candidates = points.to(runtime.device), candidates.to(runtime.device)
     neighbors = torch.empty(n_samples, n_neighbors, dtype=torch.int32)
-    for queries in torch.arange(n_samples).split(_N_QUERIES):
-        neighbors[queries] = _search(points, queries, references, n_neighbors, runtime.device)
+    for indices in inference_batches(samples):
+        queries = project(indices).to(runtime.device)
+        neighbors[indices] = _search(queries, indices.to(runtime.device), points, candidates, n_neighbors).int().cpu()
     return neighbors
 
 
-def _principal_components(samples: Samples, fitted_on: Tensor) -> Tensor:
-    """Coordinates (n, d), float16, of variance 1 over all: 64 bytes a sample for d = 32."""
-    subset = _flat(samples, fitted_on)
+def _principal_components(samples: Samples, fitted_on: Tensor) -> Callable[[Tensor], Tensor]:
+    """Function from indices to coordinates (n, d), float32, along the axes of largest variance."""
+    subset = torch.cat([_flat(samples, indices) for indices in inference_batches(samples, fitted_on)])
     with np.errstate(invalid="ignore"):  # samples that are all equal have no variance to take ratios of
         components = PCA(min(_N_COMPONENTS, *subset.shape), random_state=0).fit(subset.numpy())
-    scale = float(np.sqrt(components.explained_variance_.mean())) or 1.0
-    largest = torch.finfo(torch.float16).max
-    points = torch.empty(len(samples), components.n_components_, dtype=torch.float16)
-    for indices in inference_batches(samples):
-        coordinates = torch.from_numpy(components.transform(_flat(samples, indices).numpy()) / scale)
-        points[indices] = coordinates.clamp(-largest, largest).half()
-    return points
+    return lambda indices: torch.from_numpy(components.transform(_flat(samples, indices).numpy())).float()
 
 
-def _search(points: Tensor, queries: Tensor, references: Tensor, n_neighbors: int, device: torch.device) -> Tensor:
-    """Nearest neighbours of some points among the references, themselves left out: (n_queries, n_neighbors)."""
-    wanted = to_device(points[queries], device).float()
-    itself = to_device(queries, device)[:, None]
-    nearness = torch.full((len(queries), n_neighbors), float("-inf"), device=device)
-    found = torch.zeros(len(queries), n_neighbors, dtype=torch.int64, device=device)
-    for part in references.split(_N_CANDIDATES):
-        candidates, indices = to_device(points[part], device).float(), to_device(part, device)
+def _search(queries: Tensor, itself: Tensor, points: Tensor, candidates: Tensor, n_neighbors: int) -> Tensor:
+    """Which candidates (n,), which lie at ``points`` (n, d), are nearest to each query, but for the query itself."""
+    nearness = torch.full((len(queries), n_neighbors), float("-inf"), device=queries.device)
+    found = torch.zeros(len(queries), n_neighbors, dtype=torch.int64, device=queries.device)
+    for part, indices in zip(points.split(_N_COMPARED), candidates.split(_N_COMPARED), strict=True):
         # -|a - b|² / 2 without |a|², which is the same for all candidates
-        score = wanted @ candidates.T - candidates.square().sum(1) / 2
-        score.masked_fill_(itself == indices, float("-inf"))
+        score = queries @ part.T - part.square().sum(1) / 2
+        score.masked_fill_(itself[:, None] == indices, float("-inf"))
         best, at = score.topk(min(n_neighbors, len(part)), dim=1, sorted=False)
         nearness, kept = torch.cat([nearness, best], dim=1).topk(n_neighbors, dim=1, sorted=False)
         found = torch.cat([found, indices[at]], dim=1).gather(1, kept)
-    return found.int().cpu()
+    return found
 
 
 def _flat(samples: Samples, indices: Tensor) -> Tensor:
@@ -162,15 +158,16 @@ def contrastive_warm_up(
 
 
 def kmeans_centers(module: nn.Module, embed: Embed, samples: Samples, n_clusters: int, runtime: Runtime) -> Tensor:
-    """Centres of the best of ten runs of k-means on where ``embed``, which runs ``module``, puts up to 20,000 samples.
+    """Centres of the best of ten runs of k-means on where ``embed``, which runs ``module``, puts many samples.
 
     Returns
     -------
     centers : Tensor of shape (n_clusters, d), float32, on the CPU
     """
     indices = torch.arange(len(samples))
-    if len(samples) > _N_KMEANS_SAMPLES:
-        indices = torch.randperm(len(samples), generator=runtime.generator)[:_N_KMEANS_SAMPLES]
+    n_taken = max(_N_KMEANS_SAMPLES, _N_KMEANS_SAMPLES_A_CLUSTER * n_clusters)
+    if len(samples) > n_taken:
+        indices = torch.randperm(len(samples), generator=runtime.generator)[:n_taken]
     (embedding,) = infer(module, lambda batch: (embed(batch),), samples, runtime, indices)
     seed = runtime.generator.initial_seed()
     kmeans = KMeans(n_clusters, n_init=10, random_state=seed).fit(embedding.numpy())

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from deepcluster_sk._data import to_device
+
 __all__ = ["Augmentation", "FeatureNoise", "ImageAugmentation", "check_augmentation", "resolve_augmentation"]
 
 Augmentation = Callable[[Tensor, Generator], Tensor]
@@ -113,7 +115,7 @@ class ImageAugmentation:
         """
         n, channels = images.shape[:2]
         draw = torch.rand(n, 7 + channels, generator=generator)
-        centered = (draw * 2 - 1).to(images.device)  # (n, 7 + c), in [-1, 1]
+        centered = to_device(draw * 2 - 1, images.device)  # (n, 7 + c), in [-1, 1]
         theta = self._affine_matrices(centered[:, :5], centered[:, 5] < 0, aspect=images.shape[2] / images.shape[3])
         # In float32: a grid in bfloat16 is off by most of a pixel.
         grid = _affine_grid(theta, *images.shape[2:])
@@ -181,11 +183,11 @@ class FeatureNoise:
             On the device of ``features``.
         """
         noise = torch.randn(features.shape, generator=generator)
-        disturbed = features + self.noise * noise.to(features.device, features.dtype)
+        disturbed = features + self.noise * to_device(noise, features.device).to(features.dtype)
         if self.dropout == 0:
             return disturbed
         hidden = torch.rand(features.shape, generator=generator) < self.dropout
-        return disturbed.masked_fill(hidden.to(features.device), 0)
+        return disturbed.masked_fill(to_device(hidden, features.device), 0)
 
 
 def _identity(batch: Tensor, generator: Generator) -> Tensor:
@@ -257,7 +259,7 @@ def check_augmentation(augment: Augmentation, batch: Tensor) -> None:
     ...
     ValueError: augment must keep the shape of a batch: it turned (2, 3) into (2, 2).
     """
-    result = augment(batch.clone(), Generator().manual_seed(0))
+    result = augment(batch.clone(memory_format=torch.contiguous_format), Generator().manual_seed(0))
     if not isinstance(result, Tensor) or not result.is_floating_point():
         got = f"a tensor of {result.dtype}" if isinstance(result, Tensor) else type(result).__name__
         raise TypeError(f"augment must return a tensor of floats, got {got}.")

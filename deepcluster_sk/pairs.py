@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deepcluster_sk._data import to_device
+
 __all__ = [
     "PairSample",
     "adjacent_pairs",
@@ -274,14 +276,17 @@ def sample_pairs(similarity: Tensor, graph: Tensor, strategy: PairSampling, gene
     [True, True, False]
     """
     diagonal = torch.eye(len(graph), dtype=torch.bool, device=graph.device)
-    random = torch.rand(2, *graph.shape, generator=generator).to(similarity.device)
     positive_rule, negative_rule = strategy.split("-")
+
+    def random() -> Tensor:
+        return to_device(torch.rand(graph.shape, generator=generator), similarity.device)
+
     if positive_rule == "top":
         positive, has_positive = _top_pairs(similarity, graph)
     else:
-        score = similarity if positive_rule == "nearest" else random[1]
+        score = similarity if positive_rule == "nearest" else random()
         positive, has_positive = _best_partners(score, graph & ~diagonal)
-    score = -similarity if negative_rule == "farthest" else random[0]
+    score = -similarity if negative_rule == "farthest" else random()
     negative, has_negative = _best_partners(score, ~graph & ~diagonal)
     return PairSample(positive, negative, has_positive, has_negative)
 

@@ -7,11 +7,12 @@ import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from deepcluster_sk._engine import LabelTracker, Runtime
+from deepcluster_sk._start import _search, nearest_centers
 from deepcluster_sk._train_dac import block_step as dac_step
 from deepcluster_sk._train_dac import label_block as label_dac_block
 from deepcluster_sk._train_dccm import block_step as dccm_step
 from deepcluster_sk._train_dccm import label_block as label_dccm_block
-from deepcluster_sk._train_dcss import PairStatistics, cluster_step, pair_step, pretraining_step
+from deepcluster_sk._train_dcss import PairStatistics, cluster_step, pair_step, pretraining_step, update_centers
 from deepcluster_sk.augment import ImageAugmentation
 from deepcluster_sk.losses import pair_cross_entropy
 from deepcluster_sk.networks import DCSSNetwork, LocalDiscriminator, build_autoencoder, build_cluster_network
@@ -99,6 +100,20 @@ def phase_2_loss(runtime, network_device):
     return sum(step(torch.arange(20)) for step in losses)
 
 
+def test_the_start_stays_on_its_device(runtime):
+    network = cluster_network("cuda")
+
+    def embed(batch):
+        return network.features(batch)
+
+    points, candidates = torch.rand(60, 8, device=CUDA), torch.arange(60, device=CUDA)
+    assert _search(points[:20], candidates[:20], points, candidates, 5).device.type == "cuda"
+    labels = nearest_centers(network, embed, torch.rand(10, 128), FakeImages(), runtime)
+    assert (labels.device.type, labels.dtype, len(labels)) == ("cpu", torch.int64, 60)
+    update = update_centers(dcss_network("cuda"), FakeImages(), runtime)
+    assert (update.device.type, len(update)) == ("cuda", 60)
+
+
 LOSSES = [dac_loss, dccm_loss, pretraining_loss, phase_1_loss, phase_2_loss]
 
 
@@ -117,8 +132,8 @@ def test_a_network_on_another_device_raises(loss, runtime):
 
 
 @pytest.mark.parametrize("pair_sampling", get_args(PairSampling))
-def test_pairs_are_sampled_without_waiting_for_the_device(pair_sampling, runtime):
-    """Fake tensors have no values: whatever reads one, which is what a GPU has to be waited for, raises."""
+def test_no_value_is_read_while_pairs_are_sampled(pair_sampling, runtime):
+    """Fake tensors have no values: whatever reads one, for which a GPU would have to be waited for, raises."""
     assert dccm_loss(runtime, "cuda", pair_sampling).device.type == "cuda"
 
 

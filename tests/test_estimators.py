@@ -1,5 +1,6 @@
 """The three estimators as a user of scikit-learn meets them."""
 
+import copy
 import pickle
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.callback import ProgressBar
-from sklearn.datasets import load_digits, make_blobs
+from sklearn.datasets import load_digits, load_wine, make_blobs
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.metrics import adjusted_rand_score
 from sklearn.model_selection import GridSearchCV
@@ -23,7 +24,9 @@ from torch import nn
 
 from deepcluster_sk import CollapseWarning, DACClustering, DCCMClustering, DCSSClustering
 from deepcluster_sk._base import _Run
+from deepcluster_sk._data import ArraySamples
 from deepcluster_sk._engine import Monitor
+from deepcluster_sk._validation import check_samples
 from deepcluster_sk.metrics import clustering_accuracy_score, clustering_accuracy_scorer, silhouette_scorer
 
 ESTIMATORS = [DACClustering, DCCMClustering, DCSSClustering]
@@ -218,11 +221,12 @@ def test_grid_search_without_labels(X):
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
-def test_pipeline_with_scaler(X, y):
-    pipeline = make_pipeline(StandardScaler(), DCSSClustering(n_clusters=4, random_state=0))
-    labels = pipeline.fit_predict(X.reshape(len(X), -1))
-    assert clustering_accuracy_score(y, labels) >= 0.8
-    assert_array_equal(pipeline.predict(X.reshape(len(X), -1)), labels)
+def test_pipeline_with_scaler():
+    X, y = load_wine(return_X_y=True)  # features on scales from 0.1 to 1000
+    pipeline = make_pipeline(StandardScaler(), DCSSClustering(n_clusters=3, random_state=0))
+    labels = pipeline.fit_predict(X)
+    assert clustering_accuracy_score(y, labels) >= 0.85
+    assert_array_equal(pipeline.predict(X), labels)
 
 
 @each
@@ -267,6 +271,26 @@ def test_callbacks_see_a_fitted_estimator_and_can_stop(Estimator, X):
     assert_array_equal(estimator.predict(X), estimator.labels_)
 
 
+@each
+def test_unused_clusters_are_numbered_last(Estimator, fitted, X):
+    """A column of the network that no sample falls into, before columns that are used."""
+    estimator = copy.deepcopy(fitted[Estimator])
+    network = copy.deepcopy(estimator.module_)
+    output = network.mnet[-1] if Estimator is DCSSClustering else network.classifier[1]
+    output.bias.data[1] = -1e3
+    array = check_samples(estimator, X, None, reset=False)
+    samples = ArraySamples(array, estimator._scaling)
+    columns, confidence = estimator._apply(network, samples, lambda _, proba: (proba.argmax(1), proba.amax(1)))
+    sizes = np.bincount(columns, minlength=estimator.n_clusters)
+    assert sizes[1] == 0
+    monitor = Monitor(lambda: None, lambda context: False)
+    with pytest.warns(CollapseWarning):
+        estimator._store(_Run(network, monitor, True, 1, columns, confidence, sizes), samples)
+    assert_array_equal(estimator.labels_, estimator.predict(X))
+    assert_array_equal(np.unique(estimator.labels_), np.arange(estimator.n_clusters - 1))
+    assert estimator.fit_report_["cluster_sizes"][-1] == 0
+
+
 @short
 @each
 def test_progress_bar(Estimator, X, capsys):
@@ -294,8 +318,8 @@ def test_max_epochs_caps_every_phase(Estimator, X):
 def test_restarts_prefer_no_collapse_then_the_lowest_loss(X, monkeypatch):
     def run(loss, labels):
         monitor = Monitor(lambda: None, lambda context: False, history=[{"loss": loss}])
-        proba = np.eye(2, dtype=np.float32)[labels]
-        return _Run(nn.Linear(1, 1), monitor, True, np.zeros((4, 1), np.float32), proba)
+        confidence, sizes = np.ones(4, dtype=np.float32), np.bincount(labels, minlength=2)
+        return _Run(nn.Linear(1, 1), monitor, True, 1, np.array(labels), confidence, sizes)
 
     runs = [run(0.0, [0, 0, 0, 0]), run(0.7, [0, 0, 1, 1]), run(0.3, [0, 1, 1, 0]), run(0.5, [1, 1, 0, 0])]
     given = iter(runs)

@@ -22,8 +22,8 @@ MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 # A module imports only from rows above its own.
 LAYERS = (
     {"exceptions", "_validation"},
-    {"_data", "augment"},
-    {"pairs"},
+    {"_data"},
+    {"augment", "pairs"},
     {"networks._layers", "losses", "metrics"},
     {"networks._cluster", "networks._autoencoder", "networks._discriminator"},
     {"networks"},
@@ -31,6 +31,7 @@ LAYERS = (
     {"_start"},
     {"_train_dac", "_train_dccm", "_train_dcss"},
     {"_base"},
+    {"_base_loop"},
     {"_dac", "_dccm", "_dcss"},
     {"display"},
     {"__init__"},

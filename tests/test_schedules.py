@@ -28,6 +28,7 @@ from deepcluster_sk._train_dac import (
     label_block,
 )
 from deepcluster_sk._train_dac import block_step as dac_block_step
+from deepcluster_sk._train_dccm import Block as DCCMBlock
 from deepcluster_sk._train_dccm import block_step, correlation_loss, resolve_positions, triplet_loss
 from deepcluster_sk._train_dccm import label_block as label_dccm_block
 from deepcluster_sk._train_dcss import cluster_step, train_mnet, train_on_clusters, update_centers
@@ -230,6 +231,33 @@ def test_total_loss_is_both_views_and_the_weighted_mutual_information(X, runtime
     assert total.item() == pytest.approx(expected.item(), rel=1e-4)
 
 
+def test_triplet_information_leaves_out_partners_that_do_not_exist(X, runtime):
+    """Sample 2 has no edge, so its pairs are with itself and with one it has no edge to; in loops."""
+    torch.manual_seed(0)
+    graph = torch.tensor([[True, True, False], [True, True, False], [False, False, True]])
+    similarity = torch.tensor([[1.0, 0.9, 0.1], [0.9, 1.0, 0.2], [0.1, 0.2, 1.0]])
+    block = DCCMBlock(torch.arange(3), similarity, graph, torch.zeros(3, dtype=torch.int64), torch.ones(3).bool())
+    discriminator, shallow, deep = LocalDiscriminator(4, 5, hidden_dim=6), torch.randn(3, 4, 2, 2), torch.randn(3, 5)
+    loss = triplet_loss(
+        discriminator,
+        shallow,
+        deep,
+        block,
+        torch.arange(3),
+        pair_sampling="nearest-farthest",
+        n_positions=None,
+        runtime=runtime,
+    )
+    first = torch.cat([discriminator.shallow_projection.weight, discriminator.deep_projection.weight], dim=1)
+    weights = [w.detach().numpy() for w in (first, discriminator.hidden.weight, discriminator.score.weight)]
+    joint, marginal = [(0, 0), (1, 1), (2, 2), (0, 1), (1, 0)], [(0, 2), (1, 2), (2, 0)]
+    scores = [
+        reference.discriminator_scores(weights, pairs, shallow.numpy(), deep.numpy(), range(4)).tolist()
+        for pairs in (joint, marginal)
+    ]
+    assert loss.item() == pytest.approx(reference.mutual_information_loss(*scores), rel=1e-4)
+
+
 @pytest.mark.parametrize(("given", "n"), [(None, None), (16, 16), (1000, 49), (0.5, 24), (0.001, 1), (1.0, 49)])
 def test_positions_of_the_discriminator(given, n):
     assert resolve_positions(given, n_all=49) == n
@@ -414,6 +442,25 @@ def test_neighbors_are_those_of_a_double_loop(runtime):
         assert set(found[i]) == set(np.argsort(distances)[:3])
 
 
+def test_neighbors_within_tight_groups(runtime):
+    groups = np.arange(200) % 2
+    points = np.where(groups, 1.0, -1.0)[:, None] + 1e-2 * np.random.default_rng(0).normal(size=(200, 2))
+    found = nearest_neighbors(samples_of(points), 5, runtime)
+    distances = ((points[:, None] - points) ** 2).sum(2) + 1e9 * np.eye(200)
+    true = [set(row[:5]) for row in distances.argsort(1)]
+    hits = sum(len(set(row.tolist()) & expected) for row, expected in zip(found, true, strict=True))
+    assert hits >= 0.99 * 1000
+
+
+def test_components_are_fitted_without_all_their_samples_at_full_size(runtime, monkeypatch):
+    samples, sizes = samples_of(np.random.default_rng(0).random((50, 3, 40, 40))), []
+    raw = samples.raw
+    monkeypatch.setattr(samples, "raw", lambda indices: sizes.append(len(indices)) or raw(indices))
+    monkeypatch.setattr("deepcluster_sk._engine._INFERENCE_NUMBERS", 10 * 3 * 40 * 40)
+    assert nearest_neighbors(samples, 2, runtime).shape == (50, 2)
+    assert max(sizes) == 10
+
+
 def test_neighbors_of_duplicates_and_of_few_samples(runtime):
     found = nearest_neighbors(samples_of(np.zeros((4, 3))), 5, runtime).numpy()
     assert found.shape == (4, 3)
@@ -423,10 +470,10 @@ def test_neighbors_of_duplicates_and_of_few_samples(runtime):
 def test_neighbors_are_found_in_parts_and_among_a_random_share_of_many(runtime, monkeypatch):
     points = np.random.default_rng(0).normal(size=(60, 5))
     whole = nearest_neighbors(samples_of(points), 3, runtime).sort(1).values
-    monkeypatch.setattr("deepcluster_sk._start._N_QUERIES", 7)
-    monkeypatch.setattr("deepcluster_sk._start._N_CANDIDATES", 11)
+    monkeypatch.setattr("deepcluster_sk._engine._INFERENCE_ROWS", 7)
+    monkeypatch.setattr("deepcluster_sk._start._N_COMPARED", 11)
     assert torch.equal(nearest_neighbors(samples_of(points), 3, runtime).sort(1).values, whole)
-    monkeypatch.setattr("deepcluster_sk._start._N_REFERENCES", 20)
+    monkeypatch.setattr("deepcluster_sk._start._N_CANDIDATES", 20)
     found = nearest_neighbors(samples_of(points), 3, runtime)
     assert len(found.unique()) <= 20
     assert (found != torch.arange(60)[:, None]).all()
@@ -442,6 +489,7 @@ def test_a_neighbor_or_the_sample_itself_is_drawn_equally_often():
 
 def test_kmeans_on_a_share_of_the_samples_labels_all_of_them(runtime, monkeypatch):
     monkeypatch.setattr("deepcluster_sk._start._N_KMEANS_SAMPLES", 50)
+    monkeypatch.setattr("deepcluster_sk._start._N_KMEANS_SAMPLES_A_CLUSTER", 1)
     groups = np.arange(200) % 4
     samples = samples_of(np.random.default_rng(0).normal(size=(200, 5)) + 20 * np.eye(5)[groups])
     module = nn.Identity()
@@ -552,3 +600,42 @@ def test_users_autoencoder_and_augmentation(X):
     dcss = DCSSClustering(n_clusters=3, network=Plain(), augment=augment, max_epochs=1, random_state=0).fit(X)
     assert dcss.transform(X).shape == (60, 3)
     assert set(seen) == {(1, 8, 8)}
+
+
+class Viewing(nn.Module):
+    """Flattens with ``view``, which takes torch's own order of memory only."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(3, 4, 3), nn.Linear(144, 6)
+
+    def forward(self, batch):
+        maps = self.conv(batch).relu()
+        return self.linear(maps.view(len(maps), -1))
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        DACClustering(3, network=Viewing(), max_epochs=1),
+        DCCMClustering(3, network=Viewing(), max_epochs=1),
+        DCSSClustering(3, encoder=Viewing(), max_epochs=1),
+        DACClustering(3, max_epochs=1, augment=lambda batch: (2 * batch.view(len(batch), -1)).view(batch.shape)),
+    ],
+    ids=["DAC", "DCCM", "DCSS", "augment"],
+)
+@pytest.mark.parametrize("channels", ["first", "last"])
+def test_users_modules_get_torchs_own_order_of_memory(estimator, channels, X):
+    images = X[..., None].repeat(3, axis=3) if channels == "last" else X[:, None].repeat(3, axis=1)
+    labels = estimator.fit(images).labels_
+    assert np.array_equal(labels, estimator.predict(images))
+
+
+def test_users_module_for_vectors_stays_in_float32():
+    class Casting(nn.Linear):
+        def forward(self, batch):
+            return super().forward(batch.float())
+
+    vectors = np.random.default_rng(0).normal(size=(30, 5))
+    estimator = DACClustering(2, network=Casting(5, 4), max_epochs=1, random_state=0).fit(vectors)
+    assert np.array_equal(estimator.labels_, estimator.predict(vectors))

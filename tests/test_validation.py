@@ -12,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 from torch import nn
 
 from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering
-from deepcluster_sk._data import ArraySamples, Scaling
+from deepcluster_sk._data import ArraySamples, Scaling, moments
 from deepcluster_sk._validation import check_samples, resolve_device
 
 ESTIMATORS = [DACClustering, DCCMClustering, DCSSClustering]
@@ -275,6 +275,24 @@ def test_images_are_scaled_to_the_unit_interval_and_arrays_not_copied():
     shifted = 1000 * X.astype(np.float64) - 500
     batch = ArraySamples(samples_of(shifted), Scaling.of(samples_of(shifted))).batch(torch.tensor([1, 2]))
     assert_allclose(batch[:, 0, 0, 0].numpy(), [0.2, 1.0], rtol=1e-6)
+
+
+def test_images_far_from_zero_keep_their_contrast():
+    X = 123456789.3 + np.random.default_rng(0).random((50, 4, 4))
+    array = samples_of(X)
+    batch = ArraySamples(array, Scaling.of(array)).batch(torch.arange(50))
+    assert_allclose(batch.numpy(), (array - array.min()) / (array.max() - array.min()), atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e6])
+@pytest.mark.parametrize("shape", [(20, 3), (20, 2, 4, 4)])
+def test_what_is_constant_has_no_spread(value, shape):
+    constant = np.full(shape, value)
+    assert moments(constant)[1] == 0
+    samples = ArraySamples(constant, Scaling.of(constant))
+    assert samples.scaling.scale == 1
+    if len(shape) == 4:
+        assert samples.channel_moments()[1] == 1
 
 
 def test_feature_vectors_keep_their_geometry():

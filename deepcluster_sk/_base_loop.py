@@ -1,0 +1,32 @@
+"""What the estimators of DAC and DCCM share: a start from k-means, then the one loop of the paper."""
+
+from deepcluster_sk._base import BaseDeepClustering
+from deepcluster_sk._data import ArraySamples
+from deepcluster_sk._engine import Monitor, Runtime
+from deepcluster_sk._start import start_from_kmeans
+from deepcluster_sk.networks import ClusterNetwork
+
+
+class LoopClustering(BaseDeepClustering):
+    """Base of the estimators whose network is a :class:`~deepcluster_sk.networks.ClusterNetwork`."""
+
+    def _phases(self, n_samples: int) -> dict[str, int]:
+        warm_up = self._n_epochs("warmup_epochs", n_samples, at_500=60)
+        return {
+            "warm-up": warm_up,
+            "label start": min(warm_up, self._n_epochs_default(n_samples, at_500=40)),
+            "train": self._n_epochs("max_epochs", n_samples, at_500=20),
+        }
+
+    def _start(self, network: ClusterNetwork, samples: ArraySamples, runtime: Runtime, monitor: Monitor) -> None:
+        phases = self._phases(len(samples))
+        start_from_kmeans(
+            network,
+            samples,
+            self.n_clusters,
+            n_epochs=(phases["warm-up"], phases["label start"]),
+            n_neighbors=self.n_neighbors,
+            temperature=self.temperature,
+            runtime=runtime,
+            monitor=monitor,
+        )
