@@ -47,8 +47,8 @@ class DACClustering(LoopClustering):
     lr : float, default=1e-4
         Learning rate of RMSprop. The authors' 1e-3 undoes a good start.
     n_init : int, default=1
-        Networks trained, each from a seed of its own; kept is one with the fewest empty clusters, and of these the
-        one of lowest final loss.
+        Networks trained, each from a seed of its own; kept is one with the fewest empty clusters, of these one in which
+        no cluster holds over 95 %, and of these the one of lowest final loss.
     pair_selection : {"adaptive", "all"}, default="adaptive"
         "all" is DAC*: one falling threshold, so that every pair takes part.
     pair_loss : {"cross_entropy", "squared_error"}, default="cross_entropy"

@@ -47,8 +47,8 @@ class DCCMClustering(LoopClustering):
     lr : float, default=1e-4
         Learning rate of RMSprop.
     n_init : int, default=1
-        Networks trained, each from a seed of its own; kept is one with the fewest empty clusters, and of these the
-        one of lowest final loss.
+        Networks trained, each from a seed of its own; kept is one with the fewest empty clusters, of these one in which
+        no cluster holds over 95 %, and of these the one of lowest final loss.
     graph_threshold : float, default=0.95
         Cosine similarity thres1 from which two samples have an edge, in [0, 1].
     label_threshold : float, default=0.9

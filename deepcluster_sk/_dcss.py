@@ -52,12 +52,13 @@ class DCSSClustering(BaseDeepClustering):
     lr : float, default=1e-3
         Learning rate of MNet (Adam).
     first_phase_lr : float, default=1e-6
-        Learning rate of phase 1 (SGD with momentum 0.9, on losses summed over samples and pixels in [0, 1]).
+        Learning rate of phase 1 (SGD with momentum 0.9, on losses summed over samples and over pixels in
+        [0, 1] or standardised features).
     encoder_lr : float, default=1e-5
         Learning rate of the encoder in phase 2 (Adam).
     n_init : int, default=1
-        Networks trained, each from a seed of its own; kept is one with the fewest empty clusters, and of these the
-        one of lowest final loss.
+        Networks trained, each from a seed of its own; kept is one with the fewest empty clusters, of these one in which
+        no cluster holds over 95 %, and of these the one of lowest final loss.
     fuzzifier : float, default=1.5
         m of the memberships, > 1.
     centering_weight : float, default=0.1

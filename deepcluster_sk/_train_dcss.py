@@ -146,7 +146,7 @@ def train_on_clusters(
     """
     every = list(range(n_clusters))
     turns = [[k] for k in every] if cluster_losses == "successive" else [every] * n_clusters
-    # Batch norm over equal samples blows gradients up; no step of SGD is to be longer than 1.
+    # Batch norm over equal samples blows gradients up; no gradient is to move the weights by more than 1.
     return train_on(turns, step, optimizer, max_gradient=1 / optimizer.param_groups[0]["lr"])
 
 
