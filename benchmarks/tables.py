@@ -145,7 +145,8 @@ def main() -> None:
     (ROOT / "docs" / "results.rst").write_text(
         head + "\n".join(filter(None, (rst(*table) for table in TABLES.items())))
     )
-    (ROOT / "docs" / "speed.rst").write_text(speed())
+    if load(["steps"]):
+        (ROOT / "docs" / "speed.rst").write_text(speed())
     readme = ROOT / "README.md"
     tables = "\n".join(filter(None, (markdown(*table) for table in TABLES.items())))
     between_marks = re.compile("<!-- results -->.*<!-- end of results -->", flags=re.DOTALL)

@@ -88,6 +88,7 @@ def _principal_components(samples: Samples, fitted_on: Tensor) -> Callable[[Tens
     subset = torch.cat([_flat(samples, indices) for indices in inference_batches(samples, fitted_on)])
     with np.errstate(invalid="ignore"):  # samples that are all equal have no variance to take ratios of
         components = PCA(min(_N_COMPONENTS, *subset.shape), random_state=0).fit(subset.numpy())
+    components.set_output(transform="default")  # whatever the user's own configuration is
     return lambda indices: torch.from_numpy(components.transform(_flat(samples, indices).numpy())).float()
 
 
