@@ -169,6 +169,26 @@ def dccm_block(
 # ---- DCSS -----------------------------------------------------------------------------------------------------------
 
 
+class UpsampledConv(nn.Module):
+    """Upsampling, convolution, cropping: one after the other."""
+
+    def __init__(self, factorised: nn.Conv2d) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(factorised.in_channels, factorised.out_channels, 3, padding=1)
+        self.conv.load_state_dict(factorised.state_dict())
+        self.height, self.width = factorised.size
+
+    def forward(self, batch: Tensor) -> Tensor:
+        return self.conv(F.interpolate(batch, scale_factor=2, mode="nearest"))[..., : self.height, : self.width]
+
+
+def unfactorise(decoder: nn.Sequential) -> None:
+    """Put the plain layer, with the same weights, in place of each of the package's upsampling convolutions."""
+    for name, module in decoder.named_children():
+        if hasattr(module, "size"):
+            setattr(decoder, name, UpsampledConv(module))
+
+
 def memberships(latent: Tensor, centers: Tensor, fuzzifier: float = 1.5) -> Tensor:
     closeness = torch.cdist(latent, centers) ** (-2 / (fuzzifier - 1))
     return closeness / closeness.sum(1, keepdim=True)

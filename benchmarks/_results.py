@@ -117,3 +117,12 @@ def write_record(name: str, **figures: Any) -> None:
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def update_record(name: str, **figures: Any) -> None:
+    """Write figures to results/NAME.json, beside those that it holds under other names."""
+    path = RESULTS / f"{name}.json"
+    old = json.loads(path.read_text()) if path.exists() else {}
+    for ours in ("versions", "python", "hardware"):
+        old.pop(ours, None)
+    write_record(name, **{**old, **figures})

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _results import RESULTS, write_record
+from _results import RESULTS, update_record
 
 import deepcluster_sk
 from deepcluster_sk.exceptions import CollapseWarning
@@ -186,9 +186,8 @@ PARTS = {"memory": memory, "throughput": throughput, "time": fit_time}
 def save(name: str, part: str, entries: dict) -> None:
     """Put entries, by method, beside those that the file holds."""
     path = RESULTS / f"{name}.json"
-    old = json.loads(path.read_text()) if path.exists() else {}
-    figures = {key: old[key] for key in PARTS if key in old}
-    write_record(name, **{**figures, part: {**figures.get(part, {}), **entries}})
+    old = json.loads(path.read_text()).get(part, {}) if path.exists() else {}
+    update_record(name, **{part: {**old, **entries}})
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from unittest import mock
 import _plain as plain
 import numpy as np
 import torch
-from _results import write_record
+from _results import update_record
 from torch import optim
 
 from deepcluster_sk import _engine
@@ -62,7 +62,10 @@ def medians(jobs: dict[str, Job], repeats: int) -> dict[str, float]:
 class Setting:
     """Images, network and optimiser of one method, and its jobs: ours, the bare network, and the plain one."""
 
-    def __init__(self, shape, network="auto", *, precision, as_bytes=True, channels_last=True, block=BLOCK):
+    def __init__(
+        self, shape, network="auto", *, precision, as_bytes=True, channels_last=True, plain_parts=False, block=BLOCK
+    ):
+        self.plain_parts = plain_parts  # the networks' parts as the plain transcription has them
         pixels = np.random.default_rng(0).integers(0, 256, (block, *shape), dtype=np.uint8)
         self.images = torch.from_numpy(pixels) / 255
         if not as_bytes:
@@ -134,14 +137,15 @@ class DAC(Setting):
 
 
 class DCCM(Setting):
-    def __init__(self, *args, positions=None, mi_weight=0.1, discriminator=LocalDiscriminator, **kwargs):
-        self.positions, self.mi_weight, self.discriminator_type = positions, mi_weight, discriminator
+    def __init__(self, *args, positions=None, mi_weight=0.1, **kwargs):
+        self.positions, self.mi_weight = positions, mi_weight
         super().__init__(*args, **kwargs)
 
     def build(self, shape, network):
         self.network = self.runtime.place(build_cluster_network(network, shape, N_CLUSTERS, embedding_dim=64)).train()
         stages = self.network.stages(torch.zeros(2, *shape))
-        self.discriminator = self.discriminator_type(stages.shallow.shape[1], stages.embedding.shape[1])
+        discriminator = plain.ConcatenatedDiscriminator if self.plain_parts else LocalDiscriminator
+        self.discriminator = discriminator(stages.shallow.shape[1], stages.embedding.shape[1])
         parameters = [*self.network.parameters(), *self.discriminator.parameters()]
         self.optimizer = optim.RMSprop(parameters, lr=1e-4, foreach=True)
         self.forward = lambda batch: [self.network(batch)]
@@ -174,6 +178,8 @@ class DCSS(Setting):
     def build(self, shape, network):
         name = "autoencoder-conv" if network == "auto" else network
         autoencoder = build_autoencoder(name, shape, 10)
+        if self.plain_parts:
+            plain.unfactorise(autoencoder.decoder)
         parts = autoencoder.encoder, autoencoder.decoder
         self.network = DCSSNetwork(*parts, sample_shape=shape, n_clusters=N_CLUSTERS, fuzzifier=1.5)
         self.runtime.place(self.network).train()
@@ -265,7 +271,7 @@ def overhead(name: str, setting: Setting, repeats: int) -> dict:
 
 def against_plain(name: str, make: Callable[..., Setting], changes: dict[str, dict], repeats: int) -> dict:
     """Ours against the plain transcription, and ours with one change taken back at a time."""
-    rival = make(precision="float32", channels_last=False, discriminator=True)
+    rival = make(precision="float32", channels_last=False, plain_parts=True)
     jobs = {"plain": rival.plain, "ours": make().ours}
     jobs |= {f"without {change}": make(**taken_back).ours for change, taken_back in changes.items()}
     seconds = medians(jobs, repeats)
@@ -318,17 +324,12 @@ def stages(name: str, setting: Setting, repeats: int) -> dict:
     return {"method": name, "shares": shares}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--precision", default=_engine.resolve_precision("auto", CPU, (1, 28, 28)))
-    parser.add_argument("--repeats", type=int, default=7)
-    options = parser.parse_args()
-    precision, repeats = options.precision, options.repeats
-    small, large = (1, 28, 28), (3, 32, 32)
+SMALL, LARGE = (1, 28, 28), (3, 32, 32)
 
-    print("Overhead over the bare network")
-    overheads = []
-    for size, shape in (("28x28", small), ("32x32x3", large)):
+
+def all_overheads(precision: str, repeats: int) -> list[dict]:
+    rows = []
+    for size, shape in (("28x28", SMALL), ("32x32x3", LARGE)):
         settings = {
             "DAC": DAC(shape, precision=precision),
             "DCCM without MI": DCCM(shape, mi_weight=0.0, precision=precision),
@@ -336,9 +337,11 @@ def main() -> None:
             "DCSS phase 1": Phase1(shape, precision=precision),
             "DCSS phase 2": Phase2(shape, precision=precision),
         }
-        overheads += [overhead(f"{name}, {size}", setting, repeats) for name, setting in settings.items()]
+        rows += [overhead(f"{name}, {size}", setting, repeats) for name, setting in settings.items()]
+    return rows
 
-    print("Against the plain transcription")
+
+def all_against_plain(precision: str, repeats: int) -> list[dict]:
     common = {
         "bfloat16": {"precision": "float32"},
         "channels last": {"channels_last": False},
@@ -346,44 +349,48 @@ def main() -> None:
     }
     if precision == "float32":
         del common["bfloat16"]
+    with_parts = {**common, "factorising": {"plain_parts": True}}
+    for_positions = {**with_parts, "sampling positions": {"positions": None}}
 
     def maker(kind, shape, network, **fixed):
-        def make(discriminator=None, **changed):
-            chosen = {"precision": precision, **fixed, **changed}
-            if kind is DCCM and discriminator is not None:
-                chosen["discriminator"] = plain.ConcatenatedDiscriminator
-            return kind(shape, network, **chosen)
+        return lambda **changed: kind(shape, network, **{"precision": precision, **fixed, **changed})
 
-        return make
-
-    factorised = {"factorising": {"discriminator": True}}
-    rivals = [
-        against_plain("DAC", maker(DAC, small, "dac-28"), common, repeats),
-        against_plain(
-            "DCCM, all positions", maker(DCCM, large, "dccm-32", block=BATCH), {**common, **factorised}, repeats
-        ),
-        against_plain(
-            "DCCM, 16 positions",
-            maker(DCCM, large, "dccm-32", positions=16, block=BATCH),
-            {**common, **factorised, "sampling positions": {"positions": None}},
-            repeats,
-        ),
-        against_plain("DCSS phase 1", maker(Phase1, small, "autoencoder-conv"), common, repeats),
-        against_plain("DCSS phase 2", maker(Phase2, small, "autoencoder-conv"), common, repeats),
+    return [
+        against_plain(name, make, changes, repeats)
+        for name, make, changes in (
+            ("DAC", maker(DAC, SMALL, "dac-28"), common),
+            ("DCCM, all positions", maker(DCCM, LARGE, "dccm-32", block=BATCH), with_parts),
+            ("DCCM, 16 positions", maker(DCCM, LARGE, "dccm-32", positions=16, block=BATCH), for_positions),
+            ("DCSS phase 1", maker(Phase1, SMALL, "autoencoder-conv"), with_parts),
+            ("DCSS phase 2", maker(Phase2, SMALL, "autoencoder-conv"), common),
+        )
     ]
 
-    print("Where the time goes")
-    profiles = [
-        stages(name, setting, repeats)
-        for name, setting in {
-            "DAC": DAC(small, precision=precision),
-            "DCCM": DCCM(small, positions=16, precision=precision),
-            "DCSS phase 1": Phase1(small, precision=precision),
-            "DCSS phase 2": Phase2(small, precision=precision),
-        }.items()
-    ]
-    name = "steps" if precision == "bfloat16" else f"steps-{precision}"
-    write_record(name, precision=precision, repeats=repeats, overhead=overheads, against_plain=rivals, stages=profiles)
+
+def all_stages(precision: str, repeats: int) -> list[dict]:
+    settings = {
+        "DAC": DAC(SMALL, precision=precision),
+        "DCCM": DCCM(SMALL, positions=16, precision=precision),
+        "DCSS phase 1": Phase1(SMALL, precision=precision),
+        "DCSS phase 2": Phase2(SMALL, precision=precision),
+    }
+    return [stages(name, setting, repeats) for name, setting in settings.items()]
+
+
+PARTS = {"overhead": all_overheads, "against_plain": all_against_plain, "stages": all_stages}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--precision", default=_engine.resolve_precision("auto", CPU, SMALL))
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--only", choices=sorted(PARTS), help="replaces just this part of the record")
+    options = parser.parse_args()
+    name = "steps" if options.precision == "bfloat16" else f"steps-{options.precision}"
+    for part in [options.only] if options.only else PARTS:
+        print(f"\n{part}\n{'-' * len(part)}")
+        rows = PARTS[part](options.precision, options.repeats)
+        update_record(name, precision=options.precision, repeats=options.repeats, **{part: rows})
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from deepcluster_sk._data import Samples, shuffled_batches, to_device
 from deepcluster_sk.augment import Augmentation
 
-# A forward pass without gradient takes at most so many samples, and numbers, at a time.
-_INFERENCE_ROWS, _INFERENCE_NUMBERS = 1024, 2**22
+# A forward pass without gradient takes at most so many samples, and numbers, at a time. On a CPU, the output of a layer
+# that has more than 32 MiB is memory which the system gives anew, and clears, every time: twice the time of the pass.
+_INFERENCE_ROWS, _INFERENCE_ROWS_CPU, _INFERENCE_NUMBERS = 2048, 128, 2**22
+_CPU = torch.device("cpu")
 # Share of labels that still change in an epoch when training counts as converged.
 SETTLED = 1e-3
 # Batches over which batch norm's statistics are averaged anew.
@@ -90,11 +92,11 @@ class Runtime:
         return shuffled_batches(n_samples, self.batch_size, self.generator)
 
 
-def inference_batches(samples: Samples, indices: Tensor | None = None) -> tuple[Tensor, ...]:
-    """Indices in order, of all samples by default, in batches that are large but fit into memory."""
+def inference_batches(samples: Samples, device: torch.device, indices: Tensor | None = None) -> tuple[Tensor, ...]:
+    """Indices in order, of all samples by default, in batches as large as is fast and fits into memory."""
     indices = torch.arange(len(samples)) if indices is None else indices
-    n_rows = max(1, min(_INFERENCE_ROWS, _INFERENCE_NUMBERS // math.prod(samples.sample_shape)))
-    return indices.split(n_rows)
+    n_rows = _INFERENCE_ROWS_CPU if device.type == "cpu" else _INFERENCE_ROWS
+    return indices.split(max(1, min(n_rows, _INFERENCE_NUMBERS // math.prod(samples.sample_shape))))
 
 
 def resolve_precision(precision: str, device: torch.device, sample_shape: tuple[int, ...]) -> str:
@@ -138,6 +140,49 @@ def train_on(
     return total, n_steps
 
 
+def mean_over_parts(loss_of: Callable[..., Tensor], parts: Sequence[Tensor], *shared: Tensor) -> Tensor:
+    """Mean of a loss over the last axis of ``parts``, without a graph that holds all of them at once.
+
+    Several parts have their gradients taken one by one, within the forward pass: what a part needed is freed, and on a
+    CPU still cached, when the next begins.
+
+    Parameters
+    ----------
+    loss_of : callable of (part, shared[0])
+        Mean loss over a part; may use the rest of ``shared`` on its own account.
+    parts : sequence of Tensor
+        Pieces of one tensor, split along its last axis.
+    *shared : Tensor
+        Every other tensor that is to get a gradient.
+    """
+    if len(parts) == 1:
+        return loss_of(parts[0], shared[0])
+    return _MeanOverParts.apply(loss_of, len(parts), *parts, *shared)  # type: ignore[no-any-return]
+
+
+class _MeanOverParts(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, loss_of: Callable[..., Tensor], n_parts: int, *tensors: Tensor) -> Tensor:
+        parts, shared = tensors[:n_parts], tensors[n_parts:]
+        total, of_parts = torch.zeros((), device=parts[0].device), []
+        of_shared = [torch.zeros_like(tensor, dtype=torch.float32) for tensor in shared]
+        n_positions = sum(part.shape[-1] for part in parts)
+        for part in parts:
+            with torch.enable_grad():
+                loss = loss_of(part, shared[0]) * (part.shape[-1] / n_positions)
+            of_part, *rest = torch.autograd.grad(loss, (part, *shared))
+            of_parts.append(of_part)
+            for so_far, gradient in zip(of_shared, rest, strict=True):
+                so_far += gradient
+            total += loss.detach()
+        ctx.gradients = [*of_parts, *(so_far.to(t.dtype) for so_far, t in zip(of_shared, shared, strict=True))]
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
+        return None, None, *(gradient * grad_outputs[0] for gradient in ctx.gradients)
+
+
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """No gradients, and batch norm by its running statistics, within; the module's mode is restored after."""
@@ -156,8 +201,10 @@ def infer(
     samples: Samples,
     runtime: Runtime,
     indices: Tensor | None = None,
+    *,
+    to: torch.device = _CPU,
 ) -> tuple[Tensor, ...]:
-    """Apply ``function``, which runs ``module``, to all samples or those at ``indices``; results on the CPU.
+    """Apply ``function``, which runs ``module``, to all samples or those at ``indices``; results go ``to`` a device.
 
     Returns
     -------
@@ -167,10 +214,10 @@ def infer(
     with evaluating(module), runtime.autocast():
         outputs = [
             [
-                (part.float() if part.is_floating_point() else part).cpu()
+                (part.float() if part.is_floating_point() else part).to(to)
                 for part in function(runtime.load(samples, rows))
             ]
-            for rows in inference_batches(samples, indices)
+            for rows in inference_batches(samples, runtime.device, indices)
         ]
     return tuple(torch.cat(parts) for parts in zip(*outputs, strict=True))
 

@@ -19,6 +19,7 @@ from deepcluster_sk._engine import Monitor, RunningMean, Runtime, infer, inferen
 from deepcluster_sk.losses import contrastive_loss
 from deepcluster_sk.networks import ClusterNetwork
 
+_CPU = torch.device("cpu")
 Embed = Callable[[Tensor], Tensor]
 
 # Neighbours are looked for among this many principal components, fitted on this many samples.
@@ -74,10 +75,10 @@ def nearest_neighbors(samples: Samples, n_neighbors: int, runtime: Runtime) -> T
     drawn = torch.randperm(n_samples, generator=runtime.generator)
     project = _principal_components(samples, drawn[:_N_PCA_SAMPLES])
     candidates = drawn[:_N_CANDIDATES].sort().values
-    points = torch.cat([project(indices) for indices in inference_batches(samples, candidates)])
+    points = torch.cat([project(indices) for indices in inference_batches(samples, runtime.device, candidates)])
     points, candidates = points.to(runtime.device), candidates.to(runtime.device)
     neighbors = torch.empty(n_samples, n_neighbors, dtype=torch.int32)
-    for indices in inference_batches(samples):
+    for indices in inference_batches(samples, runtime.device):
         queries = project(indices).to(runtime.device)
         neighbors[indices] = _search(queries, indices.to(runtime.device), points, candidates, n_neighbors).int().cpu()
     return neighbors
@@ -85,7 +86,7 @@ def nearest_neighbors(samples: Samples, n_neighbors: int, runtime: Runtime) -> T
 
 def _principal_components(samples: Samples, fitted_on: Tensor) -> Callable[[Tensor], Tensor]:
     """Function from indices to coordinates (n, d), float32, along the axes of largest variance."""
-    subset = torch.cat([_flat(samples, indices) for indices in inference_batches(samples, fitted_on)])
+    subset = torch.cat([_flat(samples, indices) for indices in inference_batches(samples, _CPU, fitted_on)])
     with np.errstate(invalid="ignore"):  # samples that are all equal have no variance to take ratios of
         components = PCA(min(_N_COMPONENTS, *subset.shape), random_state=0).fit(subset.numpy())
     components.set_output(transform="default")  # whatever the user's own configuration is

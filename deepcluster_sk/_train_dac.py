@@ -11,7 +11,7 @@ from deepcluster_sk._engine import (
     Monitor,
     RunningMean,
     Runtime,
-    evaluating,
+    infer,
     keep_batch_norm_settled,
     train_on,
 )
@@ -51,9 +51,8 @@ def label_block(
     network: ClusterNetwork, samples: Samples, indices: Tensor, upper: float, lower: float, runtime: Runtime
 ) -> Block:
     """Select the training pairs among some samples, Eqs. (6) and (8)."""
-    with evaluating(network), runtime.autocast():
-        logits = network(runtime.load(samples, indices))
-    features = label_features(logits.float())
+    (logits,) = infer(network, lambda batch: (network(batch),), samples, runtime, indices, to=runtime.device)
+    features = label_features(logits)
     return Block(indices, features, *select_pairs(cosine_similarity_matrix(features), upper=upper, lower=lower))
 
 

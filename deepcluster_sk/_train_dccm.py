@@ -15,12 +15,17 @@ from deepcluster_sk._engine import (
     RunningMean,
     Runtime,
     evaluating,
+    infer,
     keep_batch_norm_settled,
+    mean_over_parts,
     train_on,
 )
 from deepcluster_sk.losses import mutual_information_loss, pair_cross_entropy, pseudo_label_loss
 from deepcluster_sk.networks import ClusterNetwork, LocalDiscriminator
 from deepcluster_sk.pairs import PairSampling, cosine_similarity_matrix, pseudo_graph, pseudo_labels, sample_pairs
+
+# Pairs times positions that the discriminator scores in one go.
+_SCORED_AT_A_TIME = 8192
 
 
 class Block(NamedTuple):
@@ -43,9 +48,8 @@ def label_block(
     runtime: Runtime,
 ) -> Block:
     """Pseudo-graph and pseudo-labels of some samples, Eqs. (2), (7) and (8)."""
-    with evaluating(network), runtime.autocast():
-        logits = network(runtime.load(samples, indices))
-    proba = logits.float().softmax(1)
+    (logits,) = infer(network, lambda batch: (network(batch),), samples, runtime, indices, to=runtime.device)
+    proba = logits.softmax(1)
     similarity = cosine_similarity_matrix(proba)
     return Block(indices, similarity, pseudo_graph(similarity, graph_threshold), *pseudo_labels(proba, label_threshold))
 
@@ -71,22 +75,30 @@ def triplet_loss(
     n_positions: int | None,
     runtime: Runtime,
 ) -> Tensor:
-    """Triplet mutual information of a batch, Eqs. (13) and (14), at some or all positions of the shallow map."""
+    """Triplet mutual information of a batch, Eqs. (13) and (14), at some or all positions of the shallow map.
+
+    A few positions are scored at a time: the hidden layers of all pairs at all positions may be gigabytes.
+    """
     similarity, graph = block.similarity[rows[:, None], rows], block.graph[rows[:, None], rows]
     pairs = sample_pairs(similarity, graph, pair_sampling, runtime.generator)
-    positions = None
+    maps = shallow.reshape(*shallow.shape[:2], -1)  # (b, c, h * w); a vector is a map of one position
     if n_positions is not None:
-        n_all = shallow[0, 0].numel()
-        positions = torch.randperm(n_all, generator=runtime.generator)[:n_positions]
-        positions = to_device(positions, shallow.device)
-    with runtime.autocast():
-        shallow_projected, deep_projected = discriminator.project(shallow, deep, positions)
-        itself = torch.arange(len(rows), device=deep.device)[:, None].expand(-1, 2)
-        anchor, partner = torch.cat([itself, pairs.positive, pairs.negative]).T
-        scores = discriminator(deep_projected[anchor], shallow_projected[partner]).float()
+        positions = torch.randperm(maps.shape[2], generator=runtime.generator)[:n_positions]
+        maps = maps.index_select(2, to_device(positions, maps.device))
+    itself = torch.arange(len(rows), device=deep.device)[:, None].expand(-1, 2)
+    anchor, partner = torch.cat([itself, pairs.positive, pairs.negative]).T
     joint = torch.cat([torch.ones_like(pairs.has_positive), pairs.has_positive])
     n_joint = len(joint)
-    return mutual_information_loss(scores[:n_joint], scores[n_joint:], joint, pairs.has_negative)
+
+    def loss_at(some_positions: Tensor, deep: Tensor) -> Tensor:
+        with runtime.autocast():
+            shallow_projected, deep_projected = discriminator.project(some_positions, deep)
+            scores = discriminator(deep_projected.index_select(0, anchor), shallow_projected.index_select(0, partner))
+        scores = scores.float()
+        return mutual_information_loss(scores[:n_joint], scores[n_joint:], joint, pairs.has_negative)
+
+    parts = maps.split(max(1, _SCORED_AT_A_TIME // len(anchor)), dim=2)
+    return mean_over_parts(loss_at, parts, deep, *discriminator.parameters())
 
 
 def resolve_positions(mi_positions: float | None, n_all: int) -> int | None:

@@ -101,7 +101,7 @@ def update_centers(network: DCSSNetwork, samples: Samples, runtime: Runtime) -> 
     weighted_sum, total_weight = torch.zeros_like(network.centers), torch.zeros_like(network.centers[:, :1])
     labels = []
     with evaluating(network):
-        for indices in inference_batches(samples):
+        for indices in inference_batches(samples, runtime.device):
             with runtime.autocast():
                 latent = network.encode(runtime.load(samples, indices)).float()
             memberships = network.memberships(latent)

@@ -134,6 +134,17 @@ def dcss_network(images, samples, runtime):
     return network
 
 
+def test_unfactorised_decoder_gives_the_same():
+    """7x7 is no multiple of 4x4."""
+    autoencoder = build_autoencoder("autoencoder-conv", (1, 28, 28), 4).double().eval()
+    latent = torch.randn(3, 4, dtype=torch.float64)
+    ours = autoencoder.decoder(latent)
+    plain.unfactorise(autoencoder.decoder)
+    autoencoder.double()
+    assert sum(isinstance(part, plain.UpsampledConv) for part in autoencoder.decoder) == 3
+    torch.testing.assert_close(autoencoder.decoder(latent), ours)
+
+
 def test_dcss_phase_1(images, samples, runtime, dcss_network):
     step = cluster_step(dcss_network, samples, ROWS, centering_weight=0.1, runtime=runtime)
     with torch.no_grad():

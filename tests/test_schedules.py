@@ -13,7 +13,7 @@ from torch import nn
 
 from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering
 from deepcluster_sk._data import ArraySamples, Scaling, shuffled_batches
-from deepcluster_sk._engine import LabelTracker, Monitor, Runtime, settle_batch_norm
+from deepcluster_sk._engine import LabelTracker, Monitor, Runtime, infer, settle_batch_norm
 from deepcluster_sk._start import (
     default_epochs,
     draw_neighbors,
@@ -35,7 +35,7 @@ from deepcluster_sk._train_dcss import cluster_step, train_mnet, train_on_cluste
 from deepcluster_sk.losses import consistency_loss, pair_cross_entropy
 from deepcluster_sk.metrics import clustering_accuracy_score
 from deepcluster_sk.networks import AUTOENCODERS, NETWORKS, DCSSNetwork, LocalDiscriminator, build_cluster_network
-from deepcluster_sk.pairs import label_features
+from deepcluster_sk.pairs import cosine_similarity_matrix, label_features
 
 # A few epochs on a few samples train every part; what they find is the benchmarks' business.
 pytestmark = pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.CollapseWarning")
@@ -258,6 +258,54 @@ def test_triplet_information_leaves_out_partners_that_do_not_exist(X, runtime):
     assert loss.item() == pytest.approx(reference.mutual_information_loss(*scores), rel=1e-4)
 
 
+def triplet_inputs(pair_seed=0):
+    """Ten samples with an edge between most neighbours in number; shallow maps of 5x5 positions."""
+    torch.manual_seed(pair_seed)
+    features = torch.rand(10, 3)
+    similarity = cosine_similarity_matrix(features)
+    labels, confident = torch.zeros(10, dtype=torch.int64), torch.ones(10).bool()
+    block = DCCMBlock(torch.arange(10), similarity, similarity > 0.8, labels, confident)
+    shallow, deep = torch.randn(10, 4, 5, 5, requires_grad=True), torch.randn(10, 6, requires_grad=True)
+    return LocalDiscriminator(4, 6, hidden_dim=8), shallow, deep, block, torch.arange(10)
+
+
+def test_information_scored_part_by_part_has_the_same_value_and_gradients(runtime, monkeypatch):
+    discriminator, shallow, deep, *rest = triplet_inputs()
+    leaves = [shallow, deep, *discriminator.parameters()]
+
+    def loss_and_gradients():
+        options = {"pair_sampling": "nearest-farthest", "n_positions": None, "runtime": runtime}
+        loss = 3 * triplet_loss(discriminator, shallow.tanh(), deep.tanh(), *rest, **options)
+        return [loss.detach(), *torch.autograd.grad(loss, leaves)]
+
+    whole = loss_and_gradients()
+    monkeypatch.setattr("deepcluster_sk._train_dccm._SCORED_AT_A_TIME", 30 * 7)  # 25 positions: 7, 7, 7 and 4
+    assert all(gradient.abs().max() > 0 for gradient in whole[1:])
+    torch.testing.assert_close(loss_and_gradients(), whole)
+
+
+def test_only_a_few_positions_are_scored_at_a_time(runtime, monkeypatch):
+    discriminator, *inputs = triplet_inputs()
+    n_scores = []
+    score = discriminator.forward
+    monkeypatch.setattr(discriminator, "forward", lambda *args: n_scores.append(score(*args).numel()) or score(*args))
+    monkeypatch.setattr("deepcluster_sk._train_dccm._SCORED_AT_A_TIME", 100)
+    triplet_loss(discriminator, *inputs, pair_sampling="nearest-random", n_positions=None, runtime=runtime)
+    assert sum(n_scores) == 30 * 25
+    assert max(n_scores) <= 100
+
+
+def test_random_positions_are_unbiased(runtime):
+    """Pairs are fixed by their rule, so only the positions are drawn."""
+    options = {"pair_sampling": "nearest-farthest", "runtime": runtime}
+    inputs = triplet_inputs()
+    with torch.no_grad():
+        whole = triplet_loss(*inputs, n_positions=None, **options).item()
+        draws = np.array([triplet_loss(*inputs, n_positions=3, **options).item() for _ in range(400)])
+    assert draws.std() > 0
+    assert abs(draws.mean() - whole) < 4 * draws.std() / 400**0.5
+
+
 @pytest.mark.parametrize(("given", "n"), [(None, None), (16, 16), (1000, 49), (0.5, 24), (0.001, 1), (1.0, 49)])
 def test_positions_of_the_discriminator(given, n):
     assert resolve_positions(given, n_all=49) == n
@@ -461,6 +509,20 @@ def test_components_are_fitted_without_all_their_samples_at_full_size(runtime, m
     assert max(sizes) == 10
 
 
+def test_outputs_come_in_the_order_asked_for_from_batches_of_at_most_128(X, runtime):
+    sizes, order = [], torch.randperm(300, generator=torch.Generator().manual_seed(0)) % 60
+    module = nn.Flatten()
+
+    def first_pixels(batch):
+        sizes.append(len(batch))
+        return (module(batch)[:, 10:12],)
+
+    samples = samples_of(X[:, None])
+    (found,) = infer(module, first_pixels, samples, runtime, order)
+    assert torch.equal(found, samples.batch(torch.arange(60)).flatten(1)[order, 10:12])
+    assert sizes == [128, 128, 44]
+
+
 def test_neighbors_of_duplicates_and_of_few_samples(runtime):
     found = nearest_neighbors(samples_of(np.zeros((4, 3))), 5, runtime).numpy()
     assert found.shape == (4, 3)
@@ -470,7 +532,7 @@ def test_neighbors_of_duplicates_and_of_few_samples(runtime):
 def test_neighbors_are_found_in_parts_and_among_a_random_share_of_many(runtime, monkeypatch):
     points = np.random.default_rng(0).normal(size=(60, 5))
     whole = nearest_neighbors(samples_of(points), 3, runtime).sort(1).values
-    monkeypatch.setattr("deepcluster_sk._engine._INFERENCE_ROWS", 7)
+    monkeypatch.setattr("deepcluster_sk._engine._INFERENCE_ROWS_CPU", 7)
     monkeypatch.setattr("deepcluster_sk._start._N_COMPARED", 11)
     assert torch.equal(nearest_neighbors(samples_of(points), 3, runtime).sort(1).values, whole)
     monkeypatch.setattr("deepcluster_sk._start._N_CANDIDATES", 20)

@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepcluster_sk.networks._layers import MODULE_ERRORS, Shape, Standardize, conv, dense, output_shape
@@ -86,7 +87,27 @@ class _Bottleneck(nn.Module):
         )
 
     def forward(self, batch: Tensor) -> Tensor:
-        return (batch + self.body(batch)).relu()
+        return (self.body(batch) + batch).relu()  # in the memory order of the convolutions, whatever that of the batch
+
+
+class _UpsampledConv(nn.Conv2d):
+    """Each pixel doubled in height and width, a 3x3 convolution, and what is beyond ``size`` cut off.
+
+    Computed as one transposed convolution: of the nine products for each pixel those that share a factor are one, which
+    leaves four, and there is no enlarged map.
+    """
+
+    def __init__(self, n_in: int, n_out: int, size: tuple[int, int]) -> None:
+        super().__init__(n_in, n_out, 3, padding=1)
+        self.size = size
+
+    def forward(self, batch: Tensor) -> Tensor:
+        height, width = self.size
+        # Every 2x2 window of the mirrored kernel, summed: what a pixel and its copies give to each pixel around them.
+        kernel = F.avg_pool2d(self.weight.flip(2, 3), 2, stride=1, padding=1, divisor_override=1)
+        doubled = F.conv_transpose2d(batch, kernel.transpose(0, 1), self.bias, stride=2, padding=1)
+        cropped = doubled[..., :height, :width]
+        return cropped if cropped.shape == doubled.shape else cropped.clone()  # gaps in memory make batch norm slow
 
 
 def _conv_autoencoder(sample_shape: Shape, latent_dim: int) -> Autoencoder:
@@ -107,7 +128,7 @@ def _conv_autoencoder(sample_shape: Shape, latent_dim: int) -> Autoencoder:
             nn.ReLU(),
             _Bottleneck(n_out),
         ]
-        up = [_Bottleneck(n_out), nn.Upsample(size=size, mode="nearest"), nn.Conv2d(n_out, n_in, 3, padding=1)]
+        up = [_Bottleneck(n_out), _UpsampledConv(n_out, n_in, size)]
         outermost = not decoder
         decoder = up + ([] if outermost else [nn.BatchNorm2d(n_in), nn.ReLU()]) + decoder
     innermost = (widths[-1], *sizes[-1])
