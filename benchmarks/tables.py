@@ -15,7 +15,11 @@ TABLES = {
     ],
     "The first 10,000 MNIST images: default settings, seed 0": ["mnist"],
     "All 70,000 MNIST images: DACClustering() by default settings, seeds 0 to 2": ["mnist-70k"],
+    "Beside k-means and ClustPy by default settings: the first 10,000 MNIST images, seed 0": ["rivals-mnist"],
+    "Beside k-means and ClustPy by default settings: the digits, seed 0": ["rivals-digits"],
 }
+# README.md has the tables up to here.
+IN_README = 3
 COLUMNS = ["", "ACC mean", "± std", "ACC worst", "NMI", "ARI", "longest fit"]
 
 
@@ -111,6 +115,74 @@ def shares(record: dict) -> list[list[str]]:
     ]
 
 
+def quality(record: dict) -> list[str]:
+    header = ["what against what, seed by seed", "seeds", "mean difference of ACC", "its standard error"]
+    body = [
+        [
+            row["name"],
+            str(len(row["differences"])),
+            f"{row['mean_difference']:+.4f}",
+            f"{row['standard_error']:.4f}",
+        ]
+        for part in ("precision", "positions")
+        for row in record.get(part, {}).get("paired", [])
+    ]
+    lines = list_table([header, *body]) if body else []
+    if variance := record.get("variance"):
+        shares = variance["share_of_batch_variance"].items()
+        lines += [
+            "Variance of the gradient of the mutual information over random positions, in units of its variance over "
+            f"batches of {variance['batch_size']} images; the map has {variance['n_all']} positions:",
+            "",
+            *list_table([["positions", "variance"], *([n, f"{share:.3f}"] for n, share in shares)]),
+        ]
+    return lines
+
+
+def throughput(methods: dict) -> list[list[str]]:
+    return [
+        ["method", "images a second, predict", "bare forward pass", "ratio"],
+        *(
+            [name, *(f"{row['images_per_second'][key]:,.0f}" for key in ("predict", "bare")), f"{row['ratio']:.2f}"]
+            for name, row in methods.items()
+        ),
+    ]
+
+
+def memory(methods: dict) -> list[list[str]]:
+    header = ["method", "task", "MiB beyond the data, by n", "bytes a sample", "exponent of the peak with the data"]
+    return [header] + [
+        [
+            name,
+            task,
+            ", ".join(f"{cell['n']:,}: {(cell['peak'] - cell['baseline']) / 2**20:.1f}" for cell in row[task]["cells"]),
+            f"{row[task]['bytes_per_sample_beyond_data']:.0f}",
+            f"{row[task]['exponent']:.2f}",
+        ]
+        for name, row in methods.items()
+        for task in ("fit", "predict")
+    ]
+
+
+def times(methods: dict) -> list[list[str]]:
+    series = {
+        "n": "n",
+        "n, no neighbours": "n_without_neighbors",
+        "K": "n_clusters",
+        "side of the image": "side",
+    }
+    return [["method", "against", "seconds", "exponent"]] + [
+        [
+            name,
+            label,
+            ", ".join(f"{value}: {seconds:.1f}" for value, seconds in row[key]["median_seconds"].items()),
+            f"{row[key]['exponent']:.2f}",
+        ]
+        for name, row in methods.items()
+        for label, key in series.items()
+    ]
+
+
 SPEED = """Speed
 =====
 
@@ -129,6 +201,19 @@ def speed() -> str:
             lines += heading(f"A training step in {precision}")
             lines += list_table(overheads(record)) + list_table(speedups(record)) + list_table(shares(record))
             lines += conditions(name, record)
+    for record in load(["quality"]):
+        lines += heading("What precision and random positions cost in quality") + quality(record)
+        lines += conditions("quality", record)
+    growth = {
+        "throughput": ("Prediction", throughput),
+        "memory": ("Memory against the number of samples n", memory),
+        "time": ("Seconds of a fit with one epoch a phase", times),
+    }
+    for record in load(["scaling"]):
+        for part, (title, table) in growth.items():
+            if part in record:
+                lines += heading(title) + list_table(table(record[part]))
+        lines += conditions("scaling", record)
     return "\n".join(lines)
 
 
@@ -148,7 +233,7 @@ def main() -> None:
     if load(["steps"]):
         (ROOT / "docs" / "speed.rst").write_text(speed())
     readme = ROOT / "README.md"
-    tables = "\n".join(filter(None, (markdown(*table) for table in TABLES.items())))
+    tables = "\n".join(filter(None, (markdown(*table) for table in list(TABLES.items())[:IN_README])))
     between_marks = re.compile("<!-- results -->.*<!-- end of results -->", flags=re.DOTALL)
     text = f"<!-- results -->\n{tables}<!-- end of results -->"
     readme.write_text(between_marks.sub(lambda _: text, readme.read_text()))

@@ -23,7 +23,7 @@ _CPU = torch.device("cpu")
 Embed = Callable[[Tensor], Tensor]
 
 # Neighbours are looked for among this many principal components, fitted on this many samples.
-_N_COMPONENTS, _N_PCA_SAMPLES = 32, 10_000
+_N_COMPONENTS, _N_PCA_SAMPLES = 64, 10_000
 # Neighbours are looked for among this many samples, in portions of so many.
 _N_CANDIDATES, _N_COMPARED = 100_000, 8192
 # k-means takes this many samples, or this many a cluster if that is more.
