@@ -1,8 +1,8 @@
 """The papers' training steps as a careful researcher would first ship them: what ``steps.py`` measures against.
 
 float32 in torch's own memory layout, images converted to float32 once, the discriminator on concatenated maps at all
-positions; no loop over samples or pairs that could be a matrix product. ``tests/test_benchmarks.py`` holds every loss
-here to the package's.
+positions, a block labelled in one forward pass; no loop over samples or pairs that could be a matrix product.
+``tests/test_benchmarks.py`` holds every loss here to the package's.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,8 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn, optim
+
+from deepcluster_sk.networks._autoencoder import _UpsampledConv
 
 Augment = Callable[[Tensor], Tensor]
 
@@ -74,10 +76,9 @@ class ConcatenatedDiscriminator(nn.Module):
         self.hidden = nn.Linear(hidden_dim, hidden_dim, bias=False)
         self.score = nn.Linear(hidden_dim, 1, bias=False)
 
-    def project(self, shallow: Tensor, deep: Tensor, positions: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def project(self, shallow: Tensor, deep: Tensor) -> tuple[Tensor, Tensor]:
         """Maps as (n, n_positions, shallow_dim) and vectors as (n, 1, deep_dim): nothing is computed yet."""
-        maps = shallow.flatten(2).transpose(1, 2)
-        return (maps if positions is None else maps[:, positions]), deep[:, None]
+        return shallow.flatten(2).transpose(1, 2), deep[:, None]
 
     def forward(self, deep: Tensor, shallow: Tensor) -> Tensor:
         joined = torch.cat([shallow, deep.expand(-1, shallow.shape[1], -1)], dim=2)
@@ -170,22 +171,27 @@ def dccm_block(
 
 
 class UpsampledConv(nn.Module):
-    """Upsampling, convolution, cropping: one after the other."""
+    """Upsampling, then convolution."""
 
-    def __init__(self, factorised: nn.Conv2d) -> None:
+    def __init__(self, factorised: _UpsampledConv) -> None:
         super().__init__()
         self.conv = nn.Conv2d(factorised.in_channels, factorised.out_channels, 3, padding=1)
         self.conv.load_state_dict(factorised.state_dict())
         self.height, self.width = factorised.size
 
     def forward(self, batch: Tensor) -> Tensor:
-        return self.conv(F.interpolate(batch, scale_factor=2, mode="nearest"))[..., : self.height, : self.width]
+        doubled = F.interpolate(batch, scale_factor=2, mode="nearest")
+        beyond = doubled.shape[3] - self.width, doubled.shape[2] - self.height
+        if beyond == (0, 0):
+            return self.conv(doubled)
+        padded = F.pad(doubled, (1, 1 - beyond[0], 1, 1 - beyond[1]))
+        return F.conv2d(padded, self.conv.weight, self.conv.bias)  # as large as it is to be: nothing to cut off
 
 
 def unfactorise(decoder: nn.Sequential) -> None:
     """Put the plain layer, with the same weights, in place of each of the package's upsampling convolutions."""
     for name, module in decoder.named_children():
-        if hasattr(module, "size"):
+        if isinstance(module, _UpsampledConv):
             setattr(decoder, name, UpsampledConv(module))
 
 

@@ -106,23 +106,34 @@ def save(name: str, cells: list[dict[str, Any]]) -> None:
 
 def write_record(name: str, **figures: Any) -> None:
     """Write figures to results/NAME.json, with versions and hardware."""
-    record = {
+    _write(name, {**conditions(), **figures})
+
+
+def update_record(name: str, part: str, figures: Any, **options: Any) -> None:
+    """Write one part of results/NAME.json, with its versions, hardware and options; other parts stay as they are."""
+    record = read_record(name)
+    made_under = {**record.get("conditions", {}), part: {**conditions(), **options}}
+    _write(name, {**record, part: figures, "conditions": made_under})
+
+
+def read_record(name: str) -> dict[str, Any]:
+    """What results/NAME.json holds; empty where there is none."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def conditions() -> dict[str, Any]:
+    """Versions and hardware."""
+    return {
         "versions": {
             "deepcluster_sk": deepcluster_sk.__version__,
             **{package: version(package) for package in ("torch", "scikit-learn", "numpy")},
         },
         "python": platform.python_version(),
         "hardware": {"machine": platform.machine(), "torch_threads": torch.get_num_threads()},
-        **figures,
     }
+
+
+def _write(name: str, record: dict[str, Any]) -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
-
-
-def update_record(name: str, **figures: Any) -> None:
-    """Write figures to results/NAME.json, beside those that it holds under other names."""
-    path = RESULTS / f"{name}.json"
-    old = json.loads(path.read_text()) if path.exists() else {}
-    for ours in ("versions", "python", "hardware"):
-        old.pop(ours, None)
-    write_record(name, **{**old, **figures})

@@ -1,7 +1,6 @@
-"""What our short cuts cost in quality: python benchmarks/quality.py, after python benchmarks/digits.py
+"""What our short cuts cost in quality: python benchmarks/quality.py
 
-precision: the three methods on the digits in float32, seed by seed against the default fits of digits.py, which are in
-bfloat16 where the hardware has it.
+DACClustering, DCCMClustering, DCSSClustering: on the digits in bfloat16 against float32, seed by seed.
 positions: DCCM's discriminator at the default number of positions against all of them, seed by seed, on digits enlarged
 to 16x16 pixels (at 8x8 the default is all).
 variance: spread of the gradient of the mutual information over random positions, in units of its spread over batches.
@@ -10,12 +9,12 @@ Results go to benchmarks/results/quality.json; labels only score the fits.
 """
 
 import argparse
-import json
+from functools import partial
 
 import numpy as np
 import torch
 from _paper import enlarge
-from _results import RESULTS, fit_cell, update_record
+from _results import fit_cell, update_record
 from sklearn.datasets import load_digits
 
 from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering
@@ -45,16 +44,16 @@ def paired(name: str, ours: list[dict], others: list[dict]) -> dict:
     }
 
 
-def precision(images: np.ndarray, y: np.ndarray, seeds: list[int]) -> dict:
-    default = json.loads((RESULTS / "digits.json").read_text())["cells"]
-    cells, rows = [], []
-    for method in (DACClustering, DCCMClustering, DCSSClustering):
-        name = method.__name__
-        exact = [fit_cell(name, seed, method(random_state=seed, precision="float32"), images, y) for seed in seeds]
-        mine = [cell for cell in default if cell["method"] == name and cell["seed"] in seeds]
-        rows.append(paired(f"{name}, default - float32", mine, exact))
-        cells += exact
-    return {"cells": cells, "paired": rows}
+def precision(method: type, images: np.ndarray, y: np.ndarray, seeds: list[int]) -> dict:
+    cells = {
+        name: [
+            fit_cell(f"{method.__name__}, {name}", seed, method(random_state=seed, precision=name), images, y)
+            for seed in seeds
+        ]
+        for name in ("bfloat16", "float32")
+    }
+    row = paired(f"{method.__name__}, bfloat16 - float32", cells["bfloat16"], cells["float32"])
+    return {"cells": cells["bfloat16"] + cells["float32"], "paired": row}
 
 
 def positions(images: np.ndarray, y: np.ndarray, seeds: list[int]) -> dict:
@@ -67,7 +66,7 @@ def positions(images: np.ndarray, y: np.ndarray, seeds: list[int]) -> dict:
         for label, given in (("default", {}), ("all", {"mi_positions": None}))
     }
     row = paired("DCCMClustering, default - all positions", cells["default"], cells["all"])
-    return {"cells": cells["default"] + cells["all"], "paired": [row]}
+    return {"cells": cells["default"] + cells["all"], "paired": row}
 
 
 def variance(images: np.ndarray, y: np.ndarray, seeds: list[int]) -> dict:
@@ -76,7 +75,7 @@ def variance(images: np.ndarray, y: np.ndarray, seeds: list[int]) -> dict:
     Partners are the nearest and the farthest, so that nothing but positions, or the batch, is random.
     """
     X = enlarge(images, 28)
-    network = DCCMClustering(random_state=seeds[0]).fit(X).module_
+    network = DCCMClustering(random_state=seeds[0], device="cpu").fit(X).module_
     samples = ArraySamples(X[:BLOCK, None], Scaling.of(X))
     generator = torch.Generator().manual_seed(seeds[0])
     runtime = Runtime(torch.device("cpu"), "float32", lambda batch, _: batch, generator, BATCH)
@@ -86,6 +85,7 @@ def variance(images: np.ndarray, y: np.ndarray, seeds: list[int]) -> dict:
     network.eval()
     example = network.stages(runtime.load(samples, torch.arange(2)))
     n_all = example.shallow[0, 0].numel()
+    torch.manual_seed(seeds[0])
     discriminator = LocalDiscriminator(example.shallow.shape[1], example.embedding.shape[1])
     options = {"pair_sampling": "nearest-farthest", "runtime": runtime}
     weights = {"label_weight": 5.0, "local_robustness": False, "mi_weight": 0.1}
@@ -116,18 +116,25 @@ def variance(images: np.ndarray, y: np.ndarray, seeds: list[int]) -> dict:
     return {"n_all": n_all, "batch_size": BATCH, "share_of_batch_variance": figures}
 
 
-PARTS = {"precision": precision, "positions": positions, "variance": variance}
+METHODS = (DACClustering, DCCMClustering, DCSSClustering)
+PARTS = {
+    **{method.__name__: partial(precision, method) for method in METHODS},
+    "positions": positions,
+    "variance": variance,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
-    parser.add_argument("--only", choices=sorted(PARTS), help="replaces just this part of the record")
+    parser.add_argument("--only", choices=list(PARTS), help="replaces just this part of the record")
     options = parser.parse_args()
+    if len(options.seeds) < 2:
+        parser.error("--seeds needs at least two, to be compared seed by seed.")
     images, y = load_digits(return_X_y=True)
     images = images.reshape(-1, 8, 8)
     for part in [options.only] if options.only else PARTS:
-        update_record("quality", **{part: PARTS[part](images, y, options.seeds)})
+        update_record("quality", part, PARTS[part](images, y, options.seeds), seeds=options.seeds)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ Results go to benchmarks/results/scaling.json; ``--only`` and ``--methods`` repl
 """
 
 import argparse
-import json
 import os
 import resource
 import sys
@@ -20,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _results import RESULTS, update_record
+from _results import read_record, update_record
 
 import deepcluster_sk
 from deepcluster_sk.exceptions import CollapseWarning
@@ -191,9 +190,7 @@ PARTS = {"memory": memory, "throughput": throughput, "time": fit_time}
 
 def save(name: str, part: str, entries: dict) -> None:
     """Put entries, by method, beside those that the file holds."""
-    path = RESULTS / f"{name}.json"
-    old = json.loads(path.read_text()).get(part, {}) if path.exists() else {}
-    update_record(name, **{part: {**old, **entries}})
+    update_record(name, part, {**read_record(name).get(part, {}), **entries})
 
 
 def main() -> None:

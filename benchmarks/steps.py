@@ -390,7 +390,7 @@ def main() -> None:
     for part in [options.only] if options.only else PARTS:
         print(f"\n{part}\n{'-' * len(part)}")
         rows = PARTS[part](options.precision, options.repeats)
-        update_record(name, precision=options.precision, repeats=options.repeats, **{part: rows})
+        update_record(name, part, rows, precision=options.precision, repeats=options.repeats)
 
 
 if __name__ == "__main__":

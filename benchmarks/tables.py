@@ -15,11 +15,17 @@ TABLES = {
     ],
     "The first 10,000 MNIST images: default settings, seed 0": ["mnist"],
     "All 70,000 MNIST images: DACClustering() by default settings, seeds 0 to 2": ["mnist-70k"],
+}
+RIVALS = {
     "Beside k-means and ClustPy by default settings: the first 10,000 MNIST images, seed 0": ["rivals-mnist"],
     "Beside k-means and ClustPy by default settings: the digits, seed 0": ["rivals-digits"],
 }
-# README.md has the tables up to here.
-IN_README = 3
+PICTURES = {
+    "mnist-70k": (
+        "images/mnist-curve.png",
+        "Accuracy after each epoch of warm-up, label start and DAC, against seconds.",
+    )
+}
 COLUMNS = ["", "ACC mean", "± std", "ACC worst", "NMI", "ARI", "longest fit"]
 
 
@@ -61,8 +67,12 @@ def list_table(cells: list[list[str]]) -> list[str]:
 
 
 def conditions(name: str, record: dict) -> list[str]:
-    versions = ", ".join(f"{package} {version}" for package, version in record["versions"].items())
-    return [f"*{name}*: {versions}; {record['hardware']['torch_threads']} torch threads.", ""]
+    """Versions and threads, once for all parts of a record that were made under the same."""
+    lines = []
+    for made_under in record.get("conditions", {"": record}).values():
+        versions = ", ".join(f"{package} {version}" for package, version in made_under["versions"].items())
+        lines.append(f"*{name}*: {versions}; {made_under['hardware']['torch_threads']} torch threads.")
+    return [line for unique in dict.fromkeys(lines) for line in (unique, "")]
 
 
 def rst(title: str, names: list[str]) -> str:
@@ -73,6 +83,15 @@ def rst(title: str, names: list[str]) -> str:
     if each := fits(records):
         lines += ["Every fit, with the epochs that each phase reached:", "", *each, ""]
     for record, name in zip(records, names, strict=False):
+        if name in PICTURES:
+            path, text = PICTURES[name]
+            lines += [
+                f".. figure:: {path}",
+                f"   :alt: {text}",
+                "",
+                f"   {text} Labels were used for drawing alone.",
+                "",
+            ]
         lines += conditions(name, record)
     return "\n".join(lines)
 
@@ -124,8 +143,7 @@ def quality(record: dict) -> list[str]:
             f"{row['mean_difference']:+.4f}",
             f"{row['standard_error']:.4f}",
         ]
-        for part in ("precision", "positions")
-        for row in record.get(part, {}).get("paired", [])
+        for row in (part["paired"] for part in record.values() if "paired" in part)
     ]
     lines = list_table([header, *body]) if body else []
     if variance := record.get("variance"):
@@ -186,11 +204,13 @@ def times(methods: dict) -> list[list[str]]:
 SPEED = """Speed
 =====
 
-Written by ``benchmarks/tables.py`` from the records in ``benchmarks/results``. Every figure is a ratio within one run.
+Written by ``benchmarks/tables.py`` from the records in ``benchmarks/results``. Ratios are of medians of jobs that took
+turns in one run; differences of less than a tenth are noise.
 
 The *bare network* is forward, backward and optimiser step of the same network on the same batches in the same
-precision, with nothing of the method. The *plain transcription* of each paper is ``benchmarks/_plain.py``: float32,
-torch's own memory layout, the discriminator on concatenated maps at all positions, matrix products for pairs.
+precision, with nothing of the method. Of a forward pass for prediction, the faster of two sizes of batch counts. The
+*plain transcription* of each paper is ``benchmarks/_plain.py``: float32, torch's own memory layout, the discriminator
+on concatenated maps at all positions, a block labelled in one forward pass, matrix products for pairs.
 """
 
 
@@ -199,7 +219,8 @@ def speed() -> str:
     for name, precision in (("steps", "bfloat16"), ("steps-float32", "float32")):
         for record in load([name]):
             lines += heading(f"A training step in {precision}")
-            lines += list_table(overheads(record)) + list_table(speedups(record)) + list_table(shares(record))
+            for part, table in {"overhead": overheads, "against_plain": speedups, "stages": shares}.items():
+                lines += list_table(table(record)) if part in record else []
             lines += conditions(name, record)
     for record in load(["quality"]):
         lines += heading("What precision and random positions cost in quality") + quality(record)
@@ -228,12 +249,12 @@ def markdown(title: str, names: list[str]) -> str:
 def main() -> None:
     head = "Results\n=======\n\nWritten by ``benchmarks/tables.py`` from the records in ``benchmarks/results``.\n\n"
     (ROOT / "docs" / "results.rst").write_text(
-        head + "\n".join(filter(None, (rst(*table) for table in TABLES.items())))
+        head + "\n".join(filter(None, (rst(*table) for table in {**TABLES, **RIVALS}.items())))
     )
     if load(["steps"]):
         (ROOT / "docs" / "speed.rst").write_text(speed())
     readme = ROOT / "README.md"
-    tables = "\n".join(filter(None, (markdown(*table) for table in list(TABLES.items())[:IN_README])))
+    tables = "\n".join(filter(None, (markdown(*table) for table in TABLES.items())))
     between_marks = re.compile("<!-- results -->.*<!-- end of results -->", flags=re.DOTALL)
     text = f"<!-- results -->\n{tables}<!-- end of results -->"
     readme.write_text(between_marks.sub(lambda _: text, readme.read_text()))

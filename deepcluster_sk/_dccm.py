@@ -61,7 +61,8 @@ class DCCMClustering(LoopClustering):
         Weight β of the mutual information; 0 leaves it out (M1 to M3).
     mi_positions : int, float or None, default=16
         Positions of the shallow map at which the discriminator is trained, drawn anew every step: a count, a fraction
-        in (0, 1], or None for all, as in the paper. The loss is a mean over positions, so fewer estimate it unbiased.
+        in (0, 1], or None for all, as in the paper. The loss is a mean over positions, so fewer estimate it unbiased,
+        with a variance that the documentation's page on speed gives.
     pair_sampling : {"nearest-random", "nearest-farthest", "random-random", "top-random"}, default="nearest-random"
         Positive and negative pairs of the mutual information: V1 to V4.
     block_size : int, default=1000

@@ -9,14 +9,17 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from deepcluster_sk._data import Samples, shuffled_batches, to_device
 from deepcluster_sk.augment import Augmentation
 
-# A forward pass without gradient takes at most so many samples, and numbers, at a time. On a CPU, the output of a layer
-# that has more than 32 MiB is memory which the system gives anew, and clears, every time: twice the time of the pass.
-_INFERENCE_ROWS, _INFERENCE_ROWS_CPU, _INFERENCE_NUMBERS = 2048, 128, 2**22
-_CPU = torch.device("cpu")
+# A forward pass without gradient takes at most so many samples, and numbers, at a time.
+_INFERENCE_ROWS, _INFERENCE_NUMBERS = 1024, 2**22
+# And on a CPU so many images, and pixels: beyond 32 MiB, the output of a layer is memory that the system clears for it,
+# which takes as long as the layer itself. With 64 channels in float32 this stays below.
+_IMAGES_ON_CPU, _PIXELS_ON_CPU = 128, 2**17
+CPU = torch.device("cpu")
 # Share of labels that still change in an epoch when training counts as converged.
 SETTLED = 1e-3
 # Batches over which batch norm's statistics are averaged anew.
@@ -95,8 +98,11 @@ class Runtime:
 def inference_batches(samples: Samples, device: torch.device, indices: Tensor | None = None) -> tuple[Tensor, ...]:
     """Indices in order, of all samples by default, in batches as large as is fast and fits into memory."""
     indices = torch.arange(len(samples)) if indices is None else indices
-    n_rows = _INFERENCE_ROWS_CPU if device.type == "cpu" else _INFERENCE_ROWS
-    return indices.split(max(1, min(n_rows, _INFERENCE_NUMBERS // math.prod(samples.sample_shape))))
+    shape = samples.sample_shape
+    n_rows = min(_INFERENCE_ROWS, _INFERENCE_NUMBERS // math.prod(shape))
+    if device.type == "cpu" and len(shape) == 3:
+        n_rows = min(n_rows, _IMAGES_ON_CPU, _PIXELS_ON_CPU // math.prod(shape[1:]))
+    return indices.split(max(1, n_rows))
 
 
 def resolve_precision(precision: str, device: torch.device, sample_shape: tuple[int, ...]) -> str:
@@ -140,47 +146,57 @@ def train_on(
     return total, n_steps
 
 
-def mean_over_parts(loss_of: Callable[..., Tensor], parts: Sequence[Tensor], *shared: Tensor) -> Tensor:
-    """Mean of a loss over the last axis of ``parts``, without a graph that holds all of them at once.
+def mean_over_parts(loss_of: Callable[[Tensor], Tensor], parts: Sequence[Tensor], *others: Tensor) -> Tensor:
+    """Mean of a loss over the last axis of what was split into ``parts``, with the graph of one of them at a time.
 
-    Several parts have their gradients taken one by one, within the forward pass: what a part needed is freed, and on a
-    CPU still cached, when the next begins.
+    The gradients of a part are taken within the forward pass, so that its memory is free for the next part, and, on a
+    CPU, still in the caches. The result cannot be differentiated twice.
 
     Parameters
     ----------
-    loss_of : callable of (part, shared[0])
-        Mean loss over a part; may use the rest of ``shared`` on its own account.
+    loss_of : callable
+        Mean loss over a part.
     parts : sequence of Tensor
         Pieces of one tensor, split along its last axis.
-    *shared : Tensor
-        Every other tensor that is to get a gradient.
+    *others : Tensor
+        Every other tensor that the loss depends on and that may need a gradient.
     """
     if len(parts) == 1:
-        return loss_of(parts[0], shared[0])
-    return _MeanOverParts.apply(loss_of, len(parts), *parts, *shared)
+        return loss_of(parts[0])
+    if not torch.is_grad_enabled():
+        n_positions = sum(part.shape[-1] for part in parts)
+        return torch.stack([loss_of(part) * (part.shape[-1] / n_positions) for part in parts]).sum()
+    return _MeanOverParts.apply(loss_of, len(parts), *parts, *others)
 
 
 class _MeanOverParts(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, loss_of: Callable[..., Tensor], n_parts: int, *tensors: Tensor) -> Tensor:
-        parts, shared = tensors[:n_parts], tensors[n_parts:]
-        total, of_parts = torch.zeros((), device=parts[0].device), []
-        of_shared = [torch.zeros_like(tensor, dtype=torch.float32) for tensor in shared]
+    def forward(ctx: Any, loss_of: Callable[[Tensor], Tensor], n_parts: int, *tensors: Tensor) -> Tensor:
+        parts = tensors[:n_parts]
         n_positions = sum(part.shape[-1] for part in parts)
-        for part in parts:
-            with torch.enable_grad():
-                loss = loss_of(part, shared[0]) * (part.shape[-1] / n_positions)
-            of_part, *rest = torch.autograd.grad(loss, (part, *shared))
-            of_parts.append(of_part)
-            for so_far, gradient in zip(of_shared, rest, strict=True):
-                so_far += gradient
-            total += loss.detach()
-        ctx.gradients = [*of_parts, *(so_far.to(t.dtype) for so_far, t in zip(of_shared, shared, strict=True))]
-        return total
+        needed = [i for i in range(len(tensors)) if ctx.needs_input_grad[i + 2]]
+        gradients: list[Tensor | None] = [None] * len(tensors)
+        losses = []
+        for i, part in enumerate(parts):
+            mine = [j for j in needed if j == i or j >= n_parts]
+            with torch.set_grad_enabled(bool(mine)):
+                loss = loss_of(part) * (part.shape[-1] / n_positions)
+            losses.append(loss.detach())
+            found = torch.autograd.grad(loss, [tensors[j] for j in mine]) if mine else ()
+            for j, gradient in zip(mine, found, strict=True):
+                so_far = gradients[j]
+                exact = gradient.to(torch.promote_types(gradient.dtype, torch.float32))  # sums in bfloat16 would lose
+                gradients[j] = exact if so_far is None else so_far + exact
+        ctx.gradients = [
+            None if gradient is None else gradient.to(tensor.dtype)
+            for gradient, tensor in zip(gradients, tensors, strict=True)
+        ]
+        return torch.stack(losses).sum()
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
-        return None, None, *(gradient * grad_outputs[0] for gradient in ctx.gradients)
+    @once_differentiable
+    def backward(ctx: Any, of_mean: Tensor) -> Any:
+        return None, None, *(None if gradient is None else gradient * of_mean for gradient in ctx.gradients)
 
 
 @contextmanager
@@ -202,7 +218,7 @@ def infer(
     runtime: Runtime,
     indices: Tensor | None = None,
     *,
-    to: torch.device = _CPU,
+    to: torch.device = CPU,
 ) -> tuple[Tensor, ...]:
     """Apply ``function``, which runs ``module``, to all samples or those at ``indices``; results go ``to`` a device.
 

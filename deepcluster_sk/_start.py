@@ -5,27 +5,38 @@ to tell samples apart, except from their own transforms and their nearest neighb
 gives every sample a first cluster. ``warmup_epochs=0`` skips all of it.
 """
 
+import math
 from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
 from deepcluster_sk._data import Samples, to_device
-from deepcluster_sk._engine import Monitor, RunningMean, Runtime, infer, inference_batches, settle_batch_norm, train_on
+from deepcluster_sk._engine import (
+    Monitor,
+    RunningMean,
+    Runtime,
+    infer,
+    settle_batch_norm,
+    train_on,
+)
 from deepcluster_sk.losses import contrastive_loss
 from deepcluster_sk.networks import ClusterNetwork
 
-_CPU = torch.device("cpu")
 Embed = Callable[[Tensor], Tensor]
 
 # Neighbours are looked for among this many principal components, fitted on this many samples.
 _N_COMPONENTS, _N_PCA_SAMPLES = 64, 10_000
-# Neighbours are looked for among this many samples, in portions of so many.
-_N_CANDIDATES, _N_COMPARED = 100_000, 8192
+# Neighbours are looked for among this many samples.
+_N_CANDIDATES = 100_000
+# Numbers read at a time for that.
+_N_READ = 2**22
 # k-means takes this many samples, or this many a cluster if that is more.
 _N_KMEANS_SAMPLES, _N_KMEANS_SAMPLES_A_CLUSTER = 20_000, 50
 # Images are averaged down to this side before that.
@@ -50,61 +61,52 @@ def default_epochs(n_samples: int, at_500: int) -> int:
     return max(2, round(at_500 * min(1.0, 500 / n_samples) ** 0.5))
 
 
-def nearest_neighbors(samples: Samples, n_neighbors: int, runtime: Runtime) -> Tensor:
+def nearest_neighbors(samples: Samples, n_neighbors: int, generator: torch.Generator) -> Tensor:
     """Indices of each sample's nearest others, by Euclidean distance of its leading principal components.
 
     Parameters
     ----------
     samples : Samples
-        Of n samples. Beyond 100,000 of them, neighbours are looked for among a random 100,000. Differences of less than
-        a thousandth of the distances to the mean may drown in rounding.
+        Of n samples. Beyond 100,000 of them, neighbours are looked for among a random 100,000.
     n_neighbors : int
         At most n - 1 are found.
-    runtime : Runtime
-        Has the device to search on, and the generator that draws the samples the components are fitted on.
+    generator : torch.Generator on the CPU
+        Draws the samples the components are fitted on, and those neighbours are looked for among.
 
     Returns
     -------
     neighbors : Tensor of shape (n, n_neighbors), int32, on the CPU
-        Not in order of distance.
+        Nearest first.
     """
     n_samples = len(samples)
     n_neighbors = min(n_neighbors, n_samples - 1, _N_CANDIDATES - 1)
     if n_neighbors == 0:
         return torch.empty(n_samples, 0, dtype=torch.int32)
-    drawn = torch.randperm(n_samples, generator=runtime.generator)
+    drawn = torch.randperm(n_samples, generator=generator)
     project = _principal_components(samples, drawn[:_N_PCA_SAMPLES])
     candidates = drawn[:_N_CANDIDATES].sort().values
-    points = torch.cat([project(indices) for indices in inference_batches(samples, runtime.device, candidates)])
-    points, candidates = points.to(runtime.device), candidates.to(runtime.device)
+    points = np.concatenate([project(indices) for indices in _portions(samples, candidates)])
+    search = NearestNeighbors(n_neighbors=n_neighbors + 1, algorithm="brute").fit(points)
     neighbors = torch.empty(n_samples, n_neighbors, dtype=torch.int32)
-    for indices in inference_batches(samples, runtime.device):
-        queries = project(indices).to(runtime.device)
-        neighbors[indices] = _search(queries, indices.to(runtime.device), points, candidates, n_neighbors).int().cpu()
+    for indices in _portions(samples, torch.arange(n_samples)):
+        found = candidates[search.kneighbors(project(indices), return_distance=False)]  # (b, n_neighbors + 1)
+        left_out = found == indices[:, None]
+        left_out[:, -1] |= ~left_out.any(1)  # the farthest, where the sample is not found among its nearest
+        neighbors[indices] = found[~left_out].view(len(indices), -1).int()
     return neighbors
 
 
-def _principal_components(samples: Samples, fitted_on: Tensor) -> Callable[[Tensor], Tensor]:
-    """Function from indices to coordinates (n, d), float32, along the axes of largest variance."""
-    subset = torch.cat([_flat(samples, indices) for indices in inference_batches(samples, _CPU, fitted_on)])
+def _principal_components(samples: Samples, fitted_on: Tensor) -> Callable[[Tensor], NDArray[np.float32]]:
+    """Function from indices to coordinates (n, d) along the axes of largest variance."""
+    subset = torch.cat([_flat(samples, indices) for indices in _portions(samples, fitted_on)])
     with np.errstate(invalid="ignore"):  # samples that are all equal have no variance to take ratios of
         components = PCA(min(_N_COMPONENTS, *subset.shape), random_state=0).fit(subset.numpy())
     components.set_output(transform="default")  # whatever the user's own configuration is
-    return lambda indices: torch.from_numpy(components.transform(_flat(samples, indices).numpy())).float()
+    return lambda indices: components.transform(_flat(samples, indices).numpy()).astype(np.float32)
 
 
-def _search(queries: Tensor, itself: Tensor, points: Tensor, candidates: Tensor, n_neighbors: int) -> Tensor:
-    """Which candidates (n,), which lie at ``points`` (n, d), are nearest to each query, but for the query itself."""
-    nearness = torch.full((len(queries), n_neighbors), float("-inf"), device=queries.device)
-    found = torch.zeros(len(queries), n_neighbors, dtype=torch.int64, device=queries.device)
-    for part, indices in zip(points.split(_N_COMPARED), candidates.split(_N_COMPARED), strict=True):
-        # -|a - b|² / 2 without |a|², which is the same for all candidates
-        score = queries @ part.T - part.square().sum(1) / 2
-        score.masked_fill_(itself[:, None] == indices, float("-inf"))
-        best, at = score.topk(min(n_neighbors, len(part)), dim=1, sorted=False)
-        nearness, kept = torch.cat([nearness, best], dim=1).topk(n_neighbors, dim=1, sorted=False)
-        found = torch.cat([found, indices[at]], dim=1).gather(1, kept)
-    return found
+def _portions(samples: Samples, indices: Tensor) -> tuple[Tensor, ...]:
+    return indices.split(max(1, _N_READ // math.prod(samples.sample_shape)))
 
 
 def _flat(samples: Samples, indices: Tensor) -> Tensor:
@@ -138,7 +140,7 @@ def contrastive_warm_up(
     embed : callable
         From a batch to its place in the end, (n, 64), rows of unit length.
     """
-    neighbors = nearest_neighbors(samples, n_neighbors, runtime)
+    neighbors = nearest_neighbors(samples, n_neighbors, runtime.generator)
     n_features = network.features(runtime.load(samples, torch.arange(2))).shape[1]
     projection = runtime.place(nn.Linear(n_features, _PROJECTION_DIM))
     parameters = [*network.backbone.parameters(), *projection.parameters()]

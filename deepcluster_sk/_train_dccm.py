@@ -24,8 +24,8 @@ from deepcluster_sk.losses import mutual_information_loss, pair_cross_entropy, p
 from deepcluster_sk.networks import ClusterNetwork, LocalDiscriminator
 from deepcluster_sk.pairs import PairSampling, cosine_similarity_matrix, pseudo_graph, pseudo_labels, sample_pairs
 
-# Pairs times positions that the discriminator scores in one go.
-_SCORED_AT_A_TIME = 8192
+# Pairs times positions that the discriminator scores in one go: what is fast on a CPU, and fits into a GPU.
+_SCORED_ON_CPU, _SCORED_ELSEWHERE = 2**14, 2**18
 
 
 class Block(NamedTuple):
@@ -90,14 +90,15 @@ def triplet_loss(
     joint = torch.cat([torch.ones_like(pairs.has_positive), pairs.has_positive])
     n_joint = len(joint)
 
-    def loss_at(some_positions: Tensor, deep: Tensor) -> Tensor:
+    def loss_at(some_positions: Tensor) -> Tensor:
         with runtime.autocast():
             shallow_projected, deep_projected = discriminator.project(some_positions, deep)
             scores = discriminator(deep_projected.index_select(0, anchor), shallow_projected.index_select(0, partner))
         scores = scores.float()
         return mutual_information_loss(scores[:n_joint], scores[n_joint:], joint, pairs.has_negative)
 
-    parts = maps.split(max(1, _SCORED_AT_A_TIME // len(anchor)), dim=2)
+    n_scored = _SCORED_ON_CPU if maps.device.type == "cpu" else _SCORED_ELSEWHERE
+    parts = maps.split(max(1, n_scored // len(anchor)), dim=2)
     return mean_over_parts(loss_at, parts, deep, *discriminator.parameters())
 
 

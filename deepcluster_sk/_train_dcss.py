@@ -74,7 +74,7 @@ def pretrain(
     monitor: Monitor,
 ) -> None:
     """Train the autoencoder on reconstruction, and with a weight on the contrastive loss of its latent vectors."""
-    neighbors = nearest_neighbors(samples, n_neighbors if contrastive_weight > 0 else 0, runtime)
+    neighbors = nearest_neighbors(samples, n_neighbors if contrastive_weight > 0 else 0, runtime.generator)
     optimizer = optim.Adam(network.autoencoder_parameters(), lr=1e-3, fused=runtime.fused)
     step = pretraining_step(
         network,

@@ -134,9 +134,10 @@ def dcss_network(images, samples, runtime):
     return network
 
 
-def test_unfactorised_decoder_gives_the_same():
-    """7x7 is no multiple of 4x4."""
-    autoencoder = build_autoencoder("autoencoder-conv", (1, 28, 28), 4).double().eval()
+@pytest.mark.parametrize("shape", [(1, 28, 20), (3, 31, 32)])
+def test_plain_decoder_gives_the_same(shape):
+    """Sizes that are not all twice the size before."""
+    autoencoder = build_autoencoder("autoencoder-conv", shape, 4).double().eval()
     latent = torch.randn(3, 4, dtype=torch.float64)
     ours = autoencoder.decoder(latent)
     plain.unfactorise(autoencoder.decoder)

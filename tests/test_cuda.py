@@ -7,7 +7,7 @@ import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from deepcluster_sk._engine import LabelTracker, Runtime
-from deepcluster_sk._start import _search, nearest_centers
+from deepcluster_sk._start import nearest_centers
 from deepcluster_sk._train_dac import block_step as dac_step
 from deepcluster_sk._train_dac import label_block as label_dac_block
 from deepcluster_sk._train_dccm import block_step as dccm_step
@@ -106,8 +106,6 @@ def test_the_start_stays_on_its_device(runtime):
     def embed(batch):
         return network.features(batch)
 
-    points, candidates = torch.rand(60, 8, device=CUDA), torch.arange(60, device=CUDA)
-    assert _search(points[:20], candidates[:20], points, candidates, 5).device.type == "cuda"
     labels = nearest_centers(network, embed, torch.rand(10, 128), FakeImages(), runtime)
     assert (labels.device.type, labels.dtype, len(labels)) == ("cpu", torch.int64, 60)
     update = update_centers(dcss_network("cuda"), FakeImages(), runtime)

@@ -1,11 +1,13 @@
 """Networks: every name builds and runs, layers are the papers', errors name what is wrong."""
 
 import itertools
+from unittest import mock
 
 import numpy as np
 import pytest
 import reference
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -21,6 +23,7 @@ from deepcluster_sk.networks import (
     build_cluster_network,
     build_mnet,
 )
+from deepcluster_sk.networks._layers import conv
 from deepcluster_sk.pairs import fuzzy_memberships
 
 seeds = st.integers(0, 2**31 - 1)
@@ -269,8 +272,8 @@ def test_bare_cluster_network_takes_its_first_child_or_itself_as_shallow():
 # ---- discriminator --------------------------------------------------------------------------------------------------
 
 
-@given(seed=seeds, n=st.integers(1, 3), c=st.integers(1, 3), d=st.integers(1, 3), subset=st.booleans())
-def test_factorised_discriminator_is_the_concatenated_one(seed, n, c, d, subset):
+@given(seed=seeds, n=st.integers(1, 3), c=st.integers(1, 3), d=st.integers(1, 3))
+def test_factorised_discriminator_is_the_concatenated_one(seed, n, c, d):
     generator = torch.Generator().manual_seed(seed)
     discriminator = LocalDiscriminator(c, d, hidden_dim=4).double()
     with torch.no_grad():
@@ -278,15 +281,34 @@ def test_factorised_discriminator_is_the_concatenated_one(seed, n, c, d, subset)
             parameter.copy_(torch.randn(parameter.shape, generator=generator))
     shallow = torch.randn(n, c, 3, 2, generator=generator, dtype=torch.float64)
     deep = torch.randn(n, d, generator=generator, dtype=torch.float64)
-    positions = torch.randperm(6, generator=generator)[:4] if subset else None
     pairs = torch.randint(n, (5, 2), generator=generator)
-    shallow_projected, deep_projected = discriminator.project(shallow, deep, positions)
+    shallow_projected, deep_projected = discriminator.project(shallow, deep)
     scores = discriminator(deep_projected[pairs[:, 0]], shallow_projected[pairs[:, 1]])
     first = torch.cat([discriminator.shallow_projection.weight, discriminator.deep_projection.weight], dim=1)
     weights = [w.detach().numpy() for w in (first, discriminator.hidden.weight, discriminator.score.weight)]
-    chosen = positions.tolist() if subset else range(6)
-    expected = reference.discriminator_scores(weights, pairs.tolist(), shallow.numpy(), deep.numpy(), chosen)
+    expected = reference.discriminator_scores(weights, pairs.tolist(), shallow.numpy(), deep.numpy(), range(6))
     np.testing.assert_allclose(scores.detach(), expected, rtol=1e-11, atol=1e-12)
+
+
+def test_a_convolution_without_gradient_is_one_with_the_norm_in_its_weights():
+    block = conv(2, 3, padding=1).double().eval()
+    move_running_statistics(block)
+    batch = rand(0, 4, 2, 5, 5, dtype=torch.float64)
+    expected = block(batch)
+    norm = mock.Mock(side_effect=AssertionError("batch norm ran"))
+    with torch.no_grad(), mock.patch.object(nn.BatchNorm2d, "forward", norm):
+        torch.testing.assert_close(block(batch), expected.detach())
+        with pytest.raises(AssertionError, match="batch norm ran"):
+            block.train()(batch)
+
+
+def test_autocast_keeps_no_copy_of_the_weights_of_every_batch():
+    """It keeps one of each that needs a gradient until it ends, which is after all batches."""
+    block = conv(2, 3).eval()
+    with torch.no_grad(), mock.patch.object(F, "conv2d", wraps=F.conv2d) as convolve:
+        block(rand(0, 1, 2, 5, 5))
+    assert len(convolve.call_args.args) == 3
+    assert not any(argument.requires_grad for argument in convolve.call_args.args)
 
 
 def test_a_shallow_vector_is_a_map_of_one_position():

@@ -13,7 +13,7 @@ from torch import nn
 
 from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering
 from deepcluster_sk._data import ArraySamples, Scaling, shuffled_batches
-from deepcluster_sk._engine import LabelTracker, Monitor, Runtime, infer, settle_batch_norm
+from deepcluster_sk._engine import LabelTracker, Monitor, Runtime, infer, inference_batches, settle_batch_norm
 from deepcluster_sk._start import (
     default_epochs,
     draw_neighbors,
@@ -258,50 +258,76 @@ def test_triplet_information_leaves_out_partners_that_do_not_exist(X, runtime):
     assert loss.item() == pytest.approx(reference.mutual_information_loss(*scores), rel=1e-4)
 
 
-def triplet_inputs(pair_seed=0):
-    """Ten samples with an edge between most neighbours in number; shallow maps of 5x5 positions."""
-    torch.manual_seed(pair_seed)
-    features = torch.rand(10, 3)
-    similarity = cosine_similarity_matrix(features)
+@pytest.fixture
+def triplet_inputs():
+    """Discriminator, shallow maps of 5x5 positions, deep vectors, block and rows of ten samples with some edges."""
+    torch.manual_seed(0)
+    similarity = cosine_similarity_matrix(torch.rand(10, 3))
     labels, confident = torch.zeros(10, dtype=torch.int64), torch.ones(10).bool()
     block = DCCMBlock(torch.arange(10), similarity, similarity > 0.8, labels, confident)
     shallow, deep = torch.randn(10, 4, 5, 5, requires_grad=True), torch.randn(10, 6, requires_grad=True)
     return LocalDiscriminator(4, 6, hidden_dim=8), shallow, deep, block, torch.arange(10)
 
 
-def test_information_scored_part_by_part_has_the_same_value_and_gradients(runtime, monkeypatch):
-    discriminator, shallow, deep, *rest = triplet_inputs()
-    leaves = [shallow, deep, *discriminator.parameters()]
+@pytest.mark.parametrize("frozen", [(), ("shallow",), ("deep",), ("discriminator",)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 3e-2)])
+@pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+def test_information_scored_part_by_part_has_the_same_value_and_gradients(
+    triplet_inputs, monkeypatch, frozen, precision, tolerance, device
+):
+    generator = torch.Generator().manual_seed(0)
+    runtime = Runtime(torch.device(device), precision, lambda batch, generator: batch, generator, batch_size=20)
+    discriminator, shallow, deep, block, rows = triplet_inputs
+    discriminator, block = runtime.place(discriminator), DCCMBlock(*(part.to(device) for part in block))
+    discriminator.requires_grad_("discriminator" not in frozen)
+    shallow.requires_grad_("shallow" not in frozen)
+    deep.requires_grad_("deep" not in frozen)
+    leaves = [leaf for leaf in (shallow, deep, *discriminator.parameters()) if leaf.requires_grad]
 
     def loss_and_gradients():
+        maps, vectors = shallow.to(device).tanh(), deep.to(device).tanh()
         options = {"pair_sampling": "nearest-farthest", "n_positions": None, "runtime": runtime}
-        loss = 3 * triplet_loss(discriminator, shallow.tanh(), deep.tanh(), *rest, **options)
+        loss = 3 * triplet_loss(discriminator, maps, vectors, block, rows.to(device), **options)
         return [loss.detach(), *torch.autograd.grad(loss, leaves)]
 
     whole = loss_and_gradients()
-    monkeypatch.setattr("deepcluster_sk._train_dccm._SCORED_AT_A_TIME", 30 * 7)  # 25 positions: 7, 7, 7 and 4
     assert all(gradient.abs().max() > 0 for gradient in whole[1:])
-    torch.testing.assert_close(loss_and_gradients(), whole)
+    score_at_a_time(30 * 7, monkeypatch)  # 25 positions: 7, 7, 7 and 4
+    for ours, expected in zip(loss_and_gradients(), whole, strict=True):
+        assert (ours - expected).norm() <= tolerance * expected.norm()
 
 
-def test_only_a_few_positions_are_scored_at_a_time(runtime, monkeypatch):
-    discriminator, *inputs = triplet_inputs()
+def score_at_a_time(n_scores, monkeypatch):
+    for limit in ("_SCORED_ON_CPU", "_SCORED_ELSEWHERE"):
+        monkeypatch.setattr(f"deepcluster_sk._train_dccm.{limit}", n_scores)
+
+
+def test_dccm_trains_behind_a_shallow_layer_without_parameters(X, monkeypatch):
+    """Nothing before the shallow map is trained, so it needs no gradient."""
+    score_at_a_time(60, monkeypatch)
+    network = nn.Sequential(nn.ZeroPad2d(1), nn.Conv2d(1, 4, 3), nn.ReLU())
+    dccm = DCCMClustering(3, network=network, max_epochs=1, mi_positions=None, random_state=0).fit(X)
+    assert len(dccm.labels_) == 60
+
+
+@torch.no_grad()
+def test_only_a_few_positions_are_scored_at_a_time(triplet_inputs, runtime, monkeypatch):
+    discriminator, *inputs = triplet_inputs
     n_scores = []
     score = discriminator.forward
     monkeypatch.setattr(discriminator, "forward", lambda *args: n_scores.append(score(*args).numel()) or score(*args))
-    monkeypatch.setattr("deepcluster_sk._train_dccm._SCORED_AT_A_TIME", 100)
+    score_at_a_time(100, monkeypatch)
     triplet_loss(discriminator, *inputs, pair_sampling="nearest-random", n_positions=None, runtime=runtime)
     assert sum(n_scores) == 30 * 25
     assert max(n_scores) <= 100
 
 
-def test_random_positions_are_unbiased(runtime):
+@torch.no_grad()
+def test_random_positions_are_unbiased(triplet_inputs, runtime):
     """Pairs are fixed by their rule, so only the positions are drawn."""
     options = {"pair_sampling": "nearest-farthest", "runtime": runtime}
-    inputs = triplet_inputs()
-    with torch.no_grad():
-        whole = triplet_loss(*inputs, n_positions=None, **options).item()
-        draws = np.array([triplet_loss(*inputs, n_positions=3, **options).item() for _ in range(400)])
+    whole = triplet_loss(*triplet_inputs, n_positions=None, **options).item()
+    draws = np.array([triplet_loss(*triplet_inputs, n_positions=3, **options).item() for _ in range(400)])
     assert draws.std() > 0
     assert abs(draws.mean() - whole) < 4 * draws.std() / 400**0.5
 
@@ -484,7 +510,7 @@ def test_warm_up_is_worth_its_time():
 
 def test_neighbors_are_those_of_a_double_loop(runtime):
     points = np.random.default_rng(0).normal(size=(30, 5))
-    found = nearest_neighbors(samples_of(points), 3, runtime).numpy()
+    found = nearest_neighbors(samples_of(points), 3, runtime.generator).numpy()
     for i in range(30):
         distances = [np.inf if j == i else ((points[i] - points[j]) ** 2).sum() for j in range(30)]
         assert set(found[i]) == set(np.argsort(distances)[:3])
@@ -493,7 +519,7 @@ def test_neighbors_are_those_of_a_double_loop(runtime):
 def test_neighbors_within_tight_groups(runtime):
     groups = np.arange(200) % 2
     points = np.where(groups, 1.0, -1.0)[:, None] + 1e-2 * np.random.default_rng(0).normal(size=(200, 2))
-    found = nearest_neighbors(samples_of(points), 5, runtime)
+    found = nearest_neighbors(samples_of(points), 5, runtime.generator)
     distances = ((points[:, None] - points) ** 2).sum(2) + 1e9 * np.eye(200)
     true = [set(row[:5]) for row in distances.argsort(1)]
     hits = sum(len(set(row.tolist()) & expected) for row, expected in zip(found, true, strict=True))
@@ -504,9 +530,21 @@ def test_components_are_fitted_without_all_their_samples_at_full_size(runtime, m
     samples, sizes = samples_of(np.random.default_rng(0).random((50, 3, 40, 40))), []
     raw = samples.raw
     monkeypatch.setattr(samples, "raw", lambda indices: sizes.append(len(indices)) or raw(indices))
-    monkeypatch.setattr("deepcluster_sk._engine._INFERENCE_NUMBERS", 10 * 3 * 40 * 40)
-    assert nearest_neighbors(samples, 2, runtime).shape == (50, 2)
+    monkeypatch.setattr("deepcluster_sk._start._N_READ", 10 * 3 * 40 * 40)
+    assert nearest_neighbors(samples, 2, runtime.generator).shape == (50, 2)
     assert max(sizes) == 10
+
+
+@pytest.mark.parametrize(
+    ("shape", "on_cpu", "elsewhere"),
+    [((1, 28, 28), 128, 1024), ((3, 96, 96), 14, 151), ((512,), 1024, 1024), ((3, 4096, 4096), 1, 1)],
+)
+def test_inference_takes_what_is_fast_on_a_device(shape, on_cpu, elsewhere):
+    samples = ArraySamples(np.broadcast_to(np.uint8(0), (2000, *shape)), Scaling(0.0, 1.0))
+    for device, n_rows in (("cpu", on_cpu), ("cuda", elsewhere)):
+        batches = inference_batches(samples, torch.device(device))
+        assert len(batches[0]) == n_rows
+        assert torch.equal(torch.cat(batches), torch.arange(2000))
 
 
 def test_outputs_come_in_the_order_asked_for_from_batches_of_at_most_128(X, runtime):
@@ -524,19 +562,18 @@ def test_outputs_come_in_the_order_asked_for_from_batches_of_at_most_128(X, runt
 
 
 def test_neighbors_of_duplicates_and_of_few_samples(runtime):
-    found = nearest_neighbors(samples_of(np.zeros((4, 3))), 5, runtime).numpy()
+    found = nearest_neighbors(samples_of(np.zeros((4, 3))), 5, runtime.generator).numpy()
     assert found.shape == (4, 3)
     assert all(set(row) == {0, 1, 2, 3} - {i} for i, row in enumerate(found))
 
 
 def test_neighbors_are_found_in_parts_and_among_a_random_share_of_many(runtime, monkeypatch):
     points = np.random.default_rng(0).normal(size=(60, 5))
-    whole = nearest_neighbors(samples_of(points), 3, runtime).sort(1).values
-    monkeypatch.setattr("deepcluster_sk._engine._INFERENCE_ROWS_CPU", 7)
-    monkeypatch.setattr("deepcluster_sk._start._N_COMPARED", 11)
-    assert torch.equal(nearest_neighbors(samples_of(points), 3, runtime).sort(1).values, whole)
+    whole = nearest_neighbors(samples_of(points), 3, runtime.generator)
+    monkeypatch.setattr("deepcluster_sk._start._N_READ", 7 * 5)
+    assert torch.equal(nearest_neighbors(samples_of(points), 3, runtime.generator), whole)
     monkeypatch.setattr("deepcluster_sk._start._N_CANDIDATES", 20)
-    found = nearest_neighbors(samples_of(points), 3, runtime)
+    found = nearest_neighbors(samples_of(points), 3, runtime.generator)
     assert len(found.unique()) <= 20
     assert (found != torch.arange(60)[:, None]).all()
 

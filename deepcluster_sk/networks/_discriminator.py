@@ -40,7 +40,7 @@ class LocalDiscriminator(nn.Module):
         self.hidden = nn.Linear(hidden_dim, hidden_dim, bias=False)
         self.score = nn.Linear(hidden_dim, 1, bias=False)
 
-    def project(self, shallow: Tensor, deep: Tensor, positions: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def project(self, shallow: Tensor, deep: Tensor) -> tuple[Tensor, Tensor]:
         """Apply the two halves of the first layer, once an image.
 
         Parameters
@@ -49,8 +49,6 @@ class LocalDiscriminator(nn.Module):
             Shallow maps; a vector is a map of one position.
         deep : Tensor of shape (n, deep_dim)
             Deep vectors.
-        positions : Tensor of shape (n_positions,), int64, or None, default=None
-            Positions of the flattened map to use; None uses all.
 
         Returns
         -------
@@ -58,8 +56,6 @@ class LocalDiscriminator(nn.Module):
         deep_projected : Tensor of shape (n, 1, hidden_dim)
         """
         maps = shallow.reshape(*shallow.shape[:2], -1)  # (n, c, h * w)
-        if positions is not None:
-            maps = maps[:, :, positions]
         return self.shallow_projection(maps.transpose(1, 2)), self.deep_projection(deep)[:, None]
 
     def forward(self, deep_projected: Tensor, shallow_projected: Tensor) -> Tensor:

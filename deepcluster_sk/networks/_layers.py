@@ -1,9 +1,12 @@
 """Building blocks of the networks, and how a module is asked for the shape of its output."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 Shape = tuple[int, ...]
 
@@ -24,11 +27,33 @@ class Standardize(nn.Module):
         return (batch - mean) / self.std
 
 
+class _ConvBlock(nn.Sequential):
+    """Convolution, batch norm, ReLU: one convolution and ReLU where nothing is learnt."""
+
+    def forward(self, batch: Tensor) -> Tensor:
+        if self.training or torch.is_grad_enabled():
+            result: Tensor = super().forward(batch)  # type: ignore[no-untyped-call]
+            return result
+        layers: Any = self
+        convolution, norm, _ = layers
+        weight, bias = fuse_conv_bn_weights(
+            convolution.weight,
+            convolution.bias,
+            norm.running_mean,
+            norm.running_var,
+            norm.eps,
+            norm.weight,
+            norm.bias,
+        )
+        # Detached, or autocast would keep a copy of each for as long as it is on.
+        return F.conv2d(batch, weight.detach(), bias.detach(), padding=convolution.padding).relu_()
+
+
 def conv(n_in: int, n_out: int, kernel: int = 3, *, padding: int = 0) -> nn.Sequential:
     """Convolution, batch norm, ReLU; He initialisation."""
     convolution = nn.Conv2d(n_in, n_out, kernel, padding=padding, bias=False)
     nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-    return nn.Sequential(convolution, nn.BatchNorm2d(n_out), nn.ReLU())
+    return _ConvBlock(convolution, nn.BatchNorm2d(n_out), nn.ReLU())
 
 
 def dense(n_in: int, n_out: int, *, identity: bool = False) -> nn.Sequential:
