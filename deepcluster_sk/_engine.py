@@ -17,7 +17,7 @@ from deepcluster_sk.augment import Augmentation
 # A forward pass without gradient takes at most so many samples, and numbers, at a time.
 _INFERENCE_ROWS, _INFERENCE_NUMBERS = 1024, 2**22
 # And on a CPU so many images, and pixels: beyond 32 MiB, the output of a layer is memory that the system clears for it,
-# which takes as long as the layer itself. With 64 channels in float32 this stays below.
+# which takes as long as the layer itself. That is what so many pixels have with 64 channels in float32.
 _IMAGES_ON_CPU, _PIXELS_ON_CPU = 128, 2**17
 CPU = torch.device("cpu")
 # Share of labels that still change in an epoch when training counts as converged.
@@ -161,26 +161,26 @@ def mean_over_parts(loss_of: Callable[[Tensor], Tensor], parts: Sequence[Tensor]
     *others : Tensor
         Every other tensor that the loss depends on and that may need a gradient.
     """
-    if len(parts) == 1:
-        return loss_of(parts[0])
-    if not torch.is_grad_enabled():
-        n_positions = sum(part.shape[-1] for part in parts)
-        return torch.stack([loss_of(part) * (part.shape[-1] / n_positions) for part in parts]).sum()
-    return _MeanOverParts.apply(loss_of, len(parts), *parts, *others)
+    n_positions = sum(part.shape[-1] for part in parts)
+
+    def share_of(part: Tensor) -> Tensor:
+        return loss_of(part) * (part.shape[-1] / n_positions)
+
+    if len(parts) == 1 or not torch.is_grad_enabled():
+        return torch.stack([share_of(part) for part in parts]).sum()
+    return _SumOverParts.apply(share_of, len(parts), *parts, *others)
 
 
-class _MeanOverParts(torch.autograd.Function):
+class _SumOverParts(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, loss_of: Callable[[Tensor], Tensor], n_parts: int, *tensors: Tensor) -> Tensor:
-        parts = tensors[:n_parts]
-        n_positions = sum(part.shape[-1] for part in parts)
         needed = [i for i in range(len(tensors)) if ctx.needs_input_grad[i + 2]]
         gradients: list[Tensor | None] = [None] * len(tensors)
         losses = []
-        for i, part in enumerate(parts):
+        for i, part in enumerate(tensors[:n_parts]):
             mine = [j for j in needed if j == i or j >= n_parts]
             with torch.set_grad_enabled(bool(mine)):
-                loss = loss_of(part) * (part.shape[-1] / n_positions)
+                loss = loss_of(part)
             losses.append(loss.detach())
             found = torch.autograd.grad(loss, [tensors[j] for j in mine]) if mine else ()
             for j, gradient in zip(mine, found, strict=True):
@@ -195,8 +195,8 @@ class _MeanOverParts(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, of_mean: Tensor) -> Any:
-        return None, None, *(None if gradient is None else gradient * of_mean for gradient in ctx.gradients)
+    def backward(ctx: Any, of_sum: Tensor) -> Any:
+        return None, None, *(None if gradient is None else gradient * of_sum for gradient in ctx.gradients)
 
 
 @contextmanager

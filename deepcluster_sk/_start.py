@@ -18,14 +18,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
 from deepcluster_sk._data import Samples, to_device
-from deepcluster_sk._engine import (
-    Monitor,
-    RunningMean,
-    Runtime,
-    infer,
-    settle_batch_norm,
-    train_on,
-)
+from deepcluster_sk._engine import Monitor, RunningMean, Runtime, infer, settle_batch_norm, train_on
 from deepcluster_sk.losses import contrastive_loss
 from deepcluster_sk.networks import ClusterNetwork
 

@@ -302,6 +302,16 @@ def score_at_a_time(n_scores, monkeypatch):
         monkeypatch.setattr(f"deepcluster_sk._train_dccm.{limit}", n_scores)
 
 
+@pytest.mark.parametrize("layer", ["conv1_1.0", "conv1_1.1"])
+def test_dccm_takes_a_layer_within_a_block_as_the_shallow_one(layer, X):
+    """Blocks compute their layers as one where no gradient is needed, but not if one of them is asked for."""
+    dccm = DCCMClustering(3, shallow_layer=layer, max_epochs=1, random_state=0).fit(X)
+    with torch.no_grad():
+        stages = dccm.module_.eval().stages(torch.rand(2, 1, 8, 8))
+    assert stages.shallow.shape == (2, 32, 8, 8)
+    assert stages.shallow.min() < 0  # before the ReLU
+
+
 def test_dccm_trains_behind_a_shallow_layer_without_parameters(X, monkeypatch):
     """Nothing before the shallow map is trained, so it needs no gradient."""
     score_at_a_time(60, monkeypatch)
