@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn, optim
 
 from deepcluster_sk.networks._autoencoder import _UpsampledConv
+from deepcluster_sk.networks._layers import ConvBlock
 
 Augment = Callable[[Tensor], Tensor]
 
@@ -167,7 +168,7 @@ def dccm_block(
         step_on(dccm_loss(network, discriminator, views, *targets, pairs), optimizer)
 
 
-# ---- DCSS -----------------------------------------------------------------------------------------------------------
+# ---- Networks -------------------------------------------------------------------------------------------------------
 
 
 class UpsampledConv(nn.Module):
@@ -188,11 +189,18 @@ class UpsampledConv(nn.Module):
         return F.conv2d(padded, self.conv.weight, self.conv.bias)  # as large as it is to be: nothing to cut off
 
 
-def unfactorise(decoder: nn.Sequential) -> None:
-    """Put the plain layer, with the same weights, in place of each of the package's upsampling convolutions."""
-    for name, module in decoder.named_children():
+def make_plain(network: nn.Module) -> None:
+    """Put layers that always run one by one, with the same weights, in place of those that the package joins."""
+    for name, module in network.named_children():
         if isinstance(module, _UpsampledConv):
-            setattr(decoder, name, UpsampledConv(module))
+            setattr(network, name, UpsampledConv(module))
+        elif isinstance(module, ConvBlock):
+            setattr(network, name, nn.Sequential(*module))
+        else:
+            make_plain(module)
+
+
+# ---- DCSS -----------------------------------------------------------------------------------------------------------
 
 
 def memberships(latent: Tensor, centers: Tensor, fuzzifier: float = 1.5) -> Tensor:

@@ -139,7 +139,7 @@ def memory(method: str, scale: float, repeats: int) -> dict:
         beyond = np.array([cell["peak"] - cell["baseline"] for cell in cells])
         figures = {
             "bytes_per_sample_beyond_data": float(np.polyfit(n, beyond, 1)[0]),
-            # What is bounded, such as the 10,000 samples for the principal components, is left out here.
+            # What is bounded, such as the 20,000 samples for k-means, counts for less here.
             "bytes_per_sample_last_step": float((beyond[-1] - beyond[-2]) / (n[-1] - n[-2])),
             "exponent": exponent(n, beyond + n * 28 * 28),
         }

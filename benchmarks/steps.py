@@ -23,7 +23,7 @@ import _plain as plain
 import numpy as np
 import torch
 from _results import update_record
-from torch import optim
+from torch import nn, optim
 
 from deepcluster_sk import _engine
 from deepcluster_sk._data import ArraySamples, Scaling
@@ -78,6 +78,11 @@ class Setting:
         torch.manual_seed(0)
         self.build(shape, network)
 
+    def place(self, network: nn.Module) -> nn.Module:
+        if self.plain_parts:
+            plain.make_plain(network)
+        return self.runtime.place(network).train()
+
     def ours(self) -> None:
         self.train(self.runtime)
 
@@ -112,7 +117,7 @@ class Setting:
 
 class DAC(Setting):
     def build(self, shape, network):
-        self.network = self.runtime.place(build_cluster_network(network, shape, N_CLUSTERS)).train()
+        self.network = self.place(build_cluster_network(network, shape, N_CLUSTERS))
         self.optimizer = optim.RMSprop(self.network.parameters(), lr=1e-4, foreach=True)
         self.forward = lambda batch: [self.network(batch)]
         self.make_ready()
@@ -142,7 +147,7 @@ class DCCM(Setting):
         super().__init__(*args, **kwargs)
 
     def build(self, shape, network):
-        self.network = self.runtime.place(build_cluster_network(network, shape, N_CLUSTERS, embedding_dim=64)).train()
+        self.network = self.place(build_cluster_network(network, shape, N_CLUSTERS, embedding_dim=64))
         stages = self.network.stages(torch.zeros(2, *shape))
         discriminator = plain.ConcatenatedDiscriminator if self.plain_parts else LocalDiscriminator
         self.discriminator = discriminator(stages.shallow.shape[1], stages.embedding.shape[1])
@@ -178,11 +183,8 @@ class DCSS(Setting):
     def build(self, shape, network):
         name = "autoencoder-conv" if network == "auto" else network
         autoencoder = build_autoencoder(name, shape, 10)
-        if self.plain_parts:
-            plain.unfactorise(autoencoder.decoder)
         parts = autoencoder.encoder, autoencoder.decoder
-        self.network = DCSSNetwork(*parts, sample_shape=shape, n_clusters=N_CLUSTERS, fuzzifier=1.5)
-        self.runtime.place(self.network).train()
+        self.network = self.place(DCSSNetwork(*parts, sample_shape=shape, n_clusters=N_CLUSTERS, fuzzifier=1.5))
         with torch.no_grad():
             self.network.centers.copy_(self.network.encode(self.images[:N_CLUSTERS]) + 0.01)
         self.build_optimizer()
@@ -349,7 +351,8 @@ def all_against_plain(precision: str, repeats: int) -> list[dict]:
     }
     if precision == "float32":
         del common["bfloat16"]
-    with_parts = {**common, "factorising": {"plain_parts": True}}
+    with_folding = {**common, "folded batch norm": {"plain_parts": True}}
+    with_parts = {**common, "factorising and folding": {"plain_parts": True}}
     for_positions = {**with_parts, "sampling positions": {"positions": None}}
 
     def maker(kind, shape, network, **fixed):
@@ -358,11 +361,11 @@ def all_against_plain(precision: str, repeats: int) -> list[dict]:
     return [
         against_plain(name, make, changes, repeats)
         for name, make, changes in (
-            ("DAC", maker(DAC, SMALL, "dac-28"), common),
+            ("DAC", maker(DAC, SMALL, "dac-28"), with_folding),
             ("DCCM, all positions", maker(DCCM, LARGE, "dccm-32", block=BATCH), with_parts),
             ("DCCM, 16 positions", maker(DCCM, LARGE, "dccm-32", positions=16, block=BATCH), for_positions),
             ("DCSS phase 1", maker(Phase1, SMALL, "autoencoder-conv"), with_parts),
-            ("DCSS phase 2", maker(Phase2, SMALL, "autoencoder-conv"), common),
+            ("DCSS phase 2", maker(Phase2, SMALL, "autoencoder-conv"), with_folding),
         )
     ]
 

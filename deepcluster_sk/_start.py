@@ -25,7 +25,7 @@ from deepcluster_sk.networks import ClusterNetwork
 Embed = Callable[[Tensor], Tensor]
 
 # Neighbours are looked for among this many principal components, fitted on this many samples.
-_N_COMPONENTS, _N_PCA_SAMPLES = 64, 10_000
+_N_COMPONENTS, _N_PCA_SAMPLES = 64, 2_500
 # Neighbours are looked for among this many samples.
 _N_CANDIDATES = 100_000
 # Numbers read at a time for that.

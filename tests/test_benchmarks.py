@@ -19,6 +19,7 @@ from deepcluster_sk._train_dccm import label_block as label_dccm_block
 from deepcluster_sk._train_dcss import PairStatistics, cluster_step, pair_step
 from deepcluster_sk.losses import pair_cross_entropy
 from deepcluster_sk.networks import DCSSNetwork, LocalDiscriminator, build_autoencoder, build_cluster_network
+from deepcluster_sk.networks._layers import ConvBlock
 from deepcluster_sk.pairs import sample_pairs
 
 ROWS = torch.arange(20)
@@ -135,15 +136,21 @@ def dcss_network(images, samples, runtime):
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 20), (3, 31, 32)])
-def test_plain_decoder_gives_the_same(shape):
+@pytest.mark.parametrize("with_gradient", [True, False])
+def test_plain_networks_give_the_same(shape, with_gradient):
     """Sizes that are not all twice the size before."""
-    autoencoder = build_autoencoder("autoencoder-conv", shape, 4).double().eval()
-    latent = torch.randn(3, 4, dtype=torch.float64)
-    ours = autoencoder.decoder(latent)
-    plain.unfactorise(autoencoder.decoder)
-    autoencoder.double()
-    assert sum(isinstance(part, plain.UpsampledConv) for part in autoencoder.decoder) == 3
-    torch.testing.assert_close(autoencoder.decoder(latent), ours)
+    autoencoder = build_autoencoder("autoencoder-conv", shape, 4).double()
+    batch = torch.randn(3, *shape, dtype=torch.float64)
+    autoencoder(batch)  # running statistics that are not 0 and 1
+    autoencoder.eval()
+    with torch.set_grad_enabled(with_gradient):
+        ours = autoencoder(batch)
+        plain.make_plain(autoencoder)
+        theirs = autoencoder.double()(batch)
+    kinds = [type(part) for part in autoencoder.modules()]
+    assert kinds.count(plain.UpsampledConv) == 3
+    assert ConvBlock not in kinds
+    torch.testing.assert_close(theirs, ours)
 
 
 def test_dcss_phase_1(images, samples, runtime, dcss_network):

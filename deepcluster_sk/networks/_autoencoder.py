@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepcluster_sk.networks._layers import MODULE_ERRORS, Shape, Standardize, conv, dense, output_shape
+from deepcluster_sk.networks._layers import MODULE_ERRORS, ConvBlock, Shape, Standardize, conv, dense, output_shape
 from deepcluster_sk.pairs import fuzzy_memberships
 
 
@@ -82,8 +82,7 @@ class _Bottleneck(nn.Module):
         self.body = nn.Sequential(
             conv(n_channels, half, 1),
             conv(half, half, 3, padding=1),
-            nn.Conv2d(half, n_channels, 1, bias=False),
-            nn.BatchNorm2d(n_channels),
+            ConvBlock(nn.Conv2d(half, n_channels, 1, bias=False), nn.BatchNorm2d(n_channels)),
         )
 
     def forward(self, batch: Tensor) -> Tensor:
@@ -123,9 +122,7 @@ def _conv_autoencoder(sample_shape: Shape, latent_dim: int) -> Autoencoder:
     decoder: list[nn.Module] = []
     for n_in, n_out, size in zip(widths[:-1], widths[1:], sizes[:-1], strict=True):
         encoder += [
-            nn.Conv2d(n_in, n_out, 3, stride=2, padding=1),
-            nn.BatchNorm2d(n_out),
-            nn.ReLU(),
+            ConvBlock(nn.Conv2d(n_in, n_out, 3, stride=2, padding=1), nn.BatchNorm2d(n_out), nn.ReLU()),
             _Bottleneck(n_out),
         ]
         up = [_Bottleneck(n_out), _UpsampledConv(n_out, n_in, size)]

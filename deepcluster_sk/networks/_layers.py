@@ -27,14 +27,14 @@ class Standardize(nn.Module):
         return (batch - mean) / self.std
 
 
-class _ConvBlock(nn.Sequential):
-    """Convolution, batch norm, ReLU: one convolution and ReLU where nothing is learnt, and nobody looks between."""
+class ConvBlock(nn.Sequential):
+    """Convolution, batch norm, perhaps ReLU: one convolution where nothing is learnt and nobody looks between."""
 
     def forward(self, batch: Tensor) -> Tensor:
         layers: Any = self
-        convolution, norm, relu = layers
+        convolution, norm, *relu = layers
         if self.training or torch.is_grad_enabled() or any(layer._forward_hooks for layer in layers):
-            return relu(norm(convolution(batch)))
+            return super().forward(batch)
         weight, bias = fuse_conv_bn_weights(
             convolution.weight,
             convolution.bias,
@@ -45,14 +45,15 @@ class _ConvBlock(nn.Sequential):
             norm.bias,
         )
         # Detached, or autocast would keep a copy of each for as long as it is on.
-        return F.conv2d(batch, weight.detach(), bias.detach(), padding=convolution.padding).relu_()
+        output = F.conv2d(batch, weight.detach(), bias.detach(), convolution.stride, convolution.padding)
+        return output.relu_() if relu else output
 
 
 def conv(n_in: int, n_out: int, kernel: int = 3, *, padding: int = 0) -> nn.Sequential:
     """Convolution, batch norm, ReLU; He initialisation."""
     convolution = nn.Conv2d(n_in, n_out, kernel, padding=padding, bias=False)
     nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-    return _ConvBlock(convolution, nn.BatchNorm2d(n_out), nn.ReLU())
+    return ConvBlock(convolution, nn.BatchNorm2d(n_out), nn.ReLU())
 
 
 def dense(n_in: int, n_out: int, *, identity: bool = False) -> nn.Sequential:
