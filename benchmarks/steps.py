@@ -351,7 +351,7 @@ def all_against_plain(precision: str, repeats: int) -> list[dict]:
     }
     if precision == "float32":
         del common["bfloat16"]
-    with_folding = {**common, "folded batch norm": {"plain_parts": True}}
+    with_folding = {**common, "folding": {"plain_parts": True}}
     with_parts = {**common, "factorising and folding": {"plain_parts": True}}
     for_positions = {**with_parts, "sampling positions": {"positions": None}}
 

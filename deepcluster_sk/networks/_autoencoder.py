@@ -86,7 +86,7 @@ class _Bottleneck(nn.Module):
         )
 
     def forward(self, batch: Tensor) -> Tensor:
-        return (self.body(batch) + batch).relu()  # in the memory order of the convolutions, whatever that of the batch
+        return (self.body(batch) + batch).relu_()  # in the memory order of the convolutions, whatever that of the batch
 
 
 class _UpsampledConv(nn.Conv2d):

@@ -73,5 +73,5 @@ class LocalDiscriminator(nn.Module):
         scores : Tensor of shape (n_pairs, n_positions)
             Large where the pair seems to belong together.
         """
-        hidden = self.hidden((deep_projected + shallow_projected).relu()).relu()
+        hidden = self.hidden((deep_projected + shallow_projected).relu_()).relu_()
         return self.score(hidden)[..., 0]

@@ -28,25 +28,34 @@ class Standardize(nn.Module):
 
 
 class ConvBlock(nn.Sequential):
-    """Convolution, batch norm, perhaps ReLU: one convolution where nothing is learnt and nobody looks between."""
+    """Convolution, batch norm, perhaps ReLU: joined as far as gradients allow, unless somebody looks between them."""
 
     def forward(self, batch: Tensor) -> Tensor:
         layers: Any = self
         convolution, norm, *relu = layers
-        if self.training or torch.is_grad_enabled() or any(layer._forward_hooks for layer in layers):
-            return super().forward(batch)
-        weight, bias = fuse_conv_bn_weights(
-            convolution.weight,
-            convolution.bias,
-            norm.running_mean,
-            norm.running_var,
-            norm.eps,
-            norm.weight,
-            norm.bias,
-        )
-        # Detached, or autocast would keep a copy of each for as long as it is on.
-        output = F.conv2d(batch, weight.detach(), bias.detach(), convolution.stride, convolution.padding)
-        return output.relu_() if relu else output
+        watched = any(layer._forward_hooks for layer in layers)
+        if watched or self.training or torch.is_grad_enabled():
+            output = norm(convolution(batch))
+        else:
+            output = _normed_convolution(convolution, norm, batch)
+        for layer in relu:
+            output = layer(output) if watched else output.relu_()  # new memory takes longer than the operation
+        return output
+
+
+def _normed_convolution(convolution: nn.Conv2d, norm: Any, batch: Tensor) -> Tensor:
+    """Both by running statistics, as one convolution."""
+    weight, bias = fuse_conv_bn_weights(
+        convolution.weight,
+        convolution.bias,
+        norm.running_mean,
+        norm.running_var,
+        norm.eps,
+        norm.weight,
+        norm.bias,
+    )
+    # Detached, or autocast would keep a copy of each for as long as it is on.
+    return F.conv2d(batch, weight.detach(), bias.detach(), convolution.stride, convolution.padding)
 
 
 def conv(n_in: int, n_out: int, kernel: int = 3, *, padding: int = 0) -> nn.Sequential:
