@@ -302,6 +302,20 @@ def test_a_convolution_without_gradient_is_one_with_the_norm_in_its_weights():
             block.train()(batch)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_whoever_looks_between_sees_the_norm_before_relu(training):
+    block = conv(2, 3, padding=1).train(training)
+    batch = rand(0, 4, 2, 5, 5)
+    seen = []
+    handle = block[1].register_forward_hook(lambda module, args, output: seen.append(output))
+    with torch.set_grad_enabled(training):
+        watched = block(batch)
+        handle.remove()
+        torch.testing.assert_close(block(batch), watched)
+    assert (seen[0] < 0).any()
+    assert torch.equal(seen[0].relu(), watched)
+
+
 def test_autocast_keeps_no_copy_of_the_weights_of_every_batch():
     """It keeps one of each that needs a gradient until it ends, which is after all batches."""
     block = conv(2, 3).eval()
