@@ -15,8 +15,10 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import partial
+from multiprocessing import get_context
 from unittest import mock
 
 import _plain as plain
@@ -343,7 +345,8 @@ def all_overheads(precision: str, repeats: int) -> list[dict]:
     return rows
 
 
-def all_against_plain(precision: str, repeats: int) -> list[dict]:
+def comparisons(precision: str) -> dict[str, tuple[Callable[..., Setting], dict[str, dict]]]:
+    """For each method, what makes its setting, and our changes that can be taken back."""
     common = {
         "bfloat16": {"precision": "float32"},
         "channels last": {"channels_last": False},
@@ -358,16 +361,26 @@ def all_against_plain(precision: str, repeats: int) -> list[dict]:
     def maker(kind, shape, network, **fixed):
         return lambda **changed: kind(shape, network, **{"precision": precision, **fixed, **changed})
 
-    return [
-        against_plain(name, make, changes, repeats)
-        for name, make, changes in (
-            ("DAC", maker(DAC, SMALL, "dac-28"), with_folding),
-            ("DCCM, all positions", maker(DCCM, LARGE, "dccm-32", block=BATCH), with_parts),
-            ("DCCM, 16 positions", maker(DCCM, LARGE, "dccm-32", positions=16, block=BATCH), for_positions),
-            ("DCSS phase 1", maker(Phase1, SMALL, "autoencoder-conv"), with_parts),
-            ("DCSS phase 2", maker(Phase2, SMALL, "autoencoder-conv"), with_folding),
-        )
-    ]
+    return {
+        "DAC": (maker(DAC, SMALL, "dac-28"), with_folding),
+        "DCCM, all positions": (maker(DCCM, LARGE, "dccm-32", block=BATCH), with_parts),
+        "DCCM, 16 positions": (maker(DCCM, LARGE, "dccm-32", positions=16, block=BATCH), for_positions),
+        "DCSS phase 1": (maker(Phase1, SMALL, "autoencoder-conv"), with_parts),
+        "DCSS phase 2": (maker(Phase2, SMALL, "autoencoder-conv"), with_folding),
+    }
+
+
+def compare(name: str, precision: str, repeats: int) -> dict:
+    return against_plain(name, *comparisons(precision)[name], repeats)
+
+
+def all_against_plain(precision: str, repeats: int) -> list[dict]:
+    """Each method in a new process: memory that others left to it would speed up whatever asks for more of it."""
+    rows = []
+    for name in comparisons(precision):
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            rows.append(pool.submit(compare, name, precision, repeats).result())
+    return rows
 
 
 def all_stages(precision: str, repeats: int) -> list[dict]:
