@@ -1,5 +1,6 @@
 """Write the figures in benchmarks/results/ into README.md and the pages of docs: python benchmarks/tables.py"""
 
+import argparse
 import json
 import re
 
@@ -248,6 +249,7 @@ def markdown(title: str, names: list[str]) -> str:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     head = "Results\n=======\n\nWritten by ``benchmarks/tables.py`` from the records in ``benchmarks/results``.\n\n"
     (ROOT / "docs" / "results.rst").write_text(
         head + "\n".join(filter(None, (rst(*table) for table in {**TABLES, **IN_DOCS_ALONE}.items())))

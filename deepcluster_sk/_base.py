@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from deepcluster_sk._data import ArraySamples, Scaling
 from deepcluster_sk._engine import Monitor, Runtime, infer, resolve_precision, settle_batch_norm
 from deepcluster_sk._start import default_epochs
+from deepcluster_sk._torch_state import own_torch_state
 from deepcluster_sk._validation import (
     check_choice,
     check_fits,
@@ -45,6 +46,7 @@ class _Run(NamedTuple):
     network: Any
     monitor: Monitor
     converged: bool
+    precision: str
     n_components: int  # of the embedding
     labels: NDArray[np.intp]  # (n,), columns of the network's output
     confidence: NDArray[np.float32]  # (n,), largest probability
@@ -161,8 +163,7 @@ class BaseDeepClustering(
         context = self._init_callback_context(max_subtasks=self.n_init * sum(phases.values()))
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
 
-        # torch.manual_seed seeds every GPU, used or not.
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        with own_torch_state(device):
             best = self._run(samples, seed, device, context, X, y)
             for restart in range(1, self.n_init):
                 if best.monitor.stopped:
@@ -224,7 +225,7 @@ class BaseDeepClustering(
 
         labels, confidence = self._apply(network, samples, judge)
         sizes = np.bincount(labels, minlength=self.n_clusters)
-        return _Run(network, monitor, converged, widths.pop(), labels, confidence, sizes)
+        return _Run(network, monitor, converged, runtime.precision, widths.pop(), labels, confidence, sizes)
 
     def _fitted_attributes(self, module: Any, samples: ArraySamples, order: Sequence[int]) -> dict[str, Any]:
         """What prediction needs."""
@@ -232,7 +233,7 @@ class BaseDeepClustering(
             "module_": module,
             "_scaling": samples.scaling,
             "_sample_shape": samples.sample_shape,
-            "_cluster_order": np.asarray(order),
+            "_cluster_order": list(order),
         }
 
     def _store(self, run: _Run, samples: ArraySamples) -> None:
@@ -245,9 +246,9 @@ class BaseDeepClustering(
         self.n_iter_ = len(self.history_)
         self.converged_ = run.converged
         self._n_features_out = run.n_components
-        self.fit_report_ = self._report(run.confidence, run.sizes[order])
+        self.fit_report_ = self._report(run, run.sizes[order])
 
-    def _report(self, confidence: NDArray[np.float32], sizes: NDArray[np.intp]) -> dict[str, Any]:
+    def _report(self, run: _Run, sizes: NDArray[np.intp]) -> dict[str, Any]:
         """Label-free diagnostics; warns of a collapse."""
         n_used = int((sizes > 0).sum())
         last = self.history_[-1] if self.history_ else {}
@@ -255,9 +256,10 @@ class BaseDeepClustering(
             "n_clusters_used": n_used,
             "cluster_sizes": sizes.tolist(),
             "largest_share": float(sizes.max() / sizes.sum()),
-            "mean_confidence": float(confidence.mean()),
+            "mean_confidence": float(run.confidence.mean()),
             "selected_share": last.get("selected_share"),
             "label_change": last.get("label_change"),
+            "precision": run.precision,
         }
         if n_used < self.n_clusters or (self.n_clusters > 1 and report["largest_share"] > _NEARLY_ALL):
             warnings.warn(

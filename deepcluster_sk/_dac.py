@@ -96,7 +96,7 @@ class DACClustering(LoopClustering):
         callback stops training or ``curriculum_rate`` is too small for ``max_epochs``, so it says nothing of quality.
     fit_report_ : dict
         Diagnostics without labels: n_clusters_used, cluster_sizes, largest_share, mean_confidence, selected_share,
-        label_change.
+        label_change, precision.
     n_features_in_ : int
         Number of values in one sample.
     feature_names_in_ : ndarray of shape (n_features,)

@@ -94,7 +94,7 @@ class ArraySamples:
         self.array = array
         self.scaling = scaling
         self.sample_shape = tuple(array.shape[1:])
-        self._offset = torch.as_tensor(scaling.offset, dtype=torch.float64)
+        self._offset = torch.tensor(scaling.offset, dtype=torch.float64)
 
     def __len__(self) -> int:
         return len(self.array)

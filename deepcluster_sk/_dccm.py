@@ -10,7 +10,7 @@ from deepcluster_sk._base_loop import LoopClustering
 from deepcluster_sk._data import ArraySamples
 from deepcluster_sk._engine import Monitor, Runtime
 from deepcluster_sk._train_dccm import train_dccm
-from deepcluster_sk._validation import check_choice, check_number
+from deepcluster_sk._validation import check_choice, check_count_or_share, check_number
 from deepcluster_sk.networks import ClusterNetwork, build_cluster_network
 from deepcluster_sk.pairs import PairSampling
 
@@ -60,9 +60,9 @@ class DCCMClustering(LoopClustering):
     mi_weight : float, default=0.1
         Weight β of the mutual information; 0 leaves it out (M1 to M3).
     mi_positions : int, float or None, default=16
-        Positions of the shallow map at which the discriminator is trained, drawn anew every step: a count, a fraction
-        in (0, 1], or None for all, as in the paper. The loss is a mean over positions, so fewer estimate it unbiased,
-        with a variance that the documentation's page on speed gives.
+        Positions of the shallow map at which the discriminator is trained, drawn anew every step: a count (all, where
+        there are no more), a fraction in (0, 1], or None for all, as in the paper. The loss is a mean over positions,
+        so fewer estimate it unbiased, with a variance that the documentation's page on speed gives.
     pair_sampling : {"nearest-random", "nearest-farthest", "random-random", "top-random"}, default="nearest-random"
         Positive and negative pairs of the mutual information: V1 to V4.
     block_size : int, default=1000
@@ -102,7 +102,7 @@ class DCCMClustering(LoopClustering):
         Whether at most 0.1 % of the labels changed in the last epoch.
     fit_report_ : dict
         Diagnostics without labels: n_clusters_used, cluster_sizes, largest_share, mean_confidence, selected_share,
-        label_change.
+        label_change, precision.
     n_features_in_ : int
         Number of values in one sample.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -207,10 +207,7 @@ class DCCMClustering(LoopClustering):
         check_number("mi_weight", self.mi_weight, float, 0)
         check_choice("local_robustness", self.local_robustness, (True, False))
         check_choice("pair_sampling", self.pair_sampling, get_args(PairSampling))
-        if isinstance(self.mi_positions, float):
-            check_number("mi_positions", self.mi_positions, float, 0, 1, low_open=True)
-        elif self.mi_positions is not None:
-            check_number("mi_positions", self.mi_positions, int, 1)
+        check_count_or_share("mi_positions", self.mi_positions)
         check_number("block_size", self.block_size, int, 2)
         check_number("passes_per_block", self.passes_per_block, int, 1)
 

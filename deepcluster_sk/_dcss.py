@@ -112,7 +112,7 @@ class DCSSClustering(BaseDeepClustering):
         Whether at most 0.1 % of the labels changed at the last look.
     fit_report_ : dict
         Diagnostics without labels: n_clusters_used, cluster_sizes, largest_share, mean_confidence, selected_share,
-        label_change.
+        label_change, precision.
     n_features_in_ : int
         Number of values in one sample.
     feature_names_in_ : ndarray of shape (n_features,)

@@ -37,6 +37,18 @@ def check_number(
         raise ValueError(f"{name}={value!r} must be {what} in {interval}.")
 
 
+def check_count_or_share(name: str, value: object) -> None:
+    """Raise unless ``value`` is None, an integer of at least 1, or a fraction in (0, 1]."""
+    if value is None:
+        return
+    needed = "must be None, an integer of at least 1, or a fraction in (0, 1]"
+    if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}={value!r} {needed}, got {type(value).__name__}.")
+    number = float(value)
+    if not (number >= 1 if isinstance(value, Integral) else 0 < number <= 1):
+        raise ValueError(f"{name}={value!r} {needed}.")
+
+
 def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
     """Raise a ValueError unless ``value`` is one of ``choices``."""
     if isinstance(value, np.bool_):
@@ -59,9 +71,19 @@ def resolve_device(device: object) -> torch.device:
         resolved = torch.device(device)  # type: ignore[call-overload]
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"device={device!r} must be 'auto' or a torch device such as 'cpu' or 'cuda:0'.") from error
-    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+    if not _is_available(resolved):
         raise ValueError(f"device={device!r} is not available here; device='auto' takes what there is.")
     return resolved
+
+
+def _is_available(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return (device.index or 0) < torch.cuda.device_count()
+    try:
+        torch.zeros(1, device=device).tolist()  # "meta", for one, has no values
+    except (RuntimeError, NotImplementedError):
+        return False
+    return True
 
 
 def check_samples(estimator: BaseEstimator, X: Any, image_shape: object, *, reset: bool) -> NDArray[Any]:

@@ -5,6 +5,9 @@ import pickle
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 
 import joblib
 import numpy as np
@@ -87,6 +90,7 @@ def test_report_agrees_with_the_labels(Estimator, fitted, X):
     report = estimator.fit_report_
     assert report["cluster_sizes"] == np.bincount(estimator.labels_, minlength=4).tolist()
     assert report["n_clusters_used"] == 4
+    assert report["precision"] in ("float32", "bfloat16")
     assert report["largest_share"] == max(report["cluster_sizes"]) / len(X)
     assert_allclose(report["mean_confidence"], estimator.predict_proba(X).max(1).mean(), rtol=1e-5)
 
@@ -162,6 +166,46 @@ def test_fit_leaves_the_callers_state_alone(Estimator, X):
     assert torch.equal(torch.get_rng_state(), torch_state)
     assert_array_equal(np.random.get_state()[1], numpy_state)
     assert (torch.get_num_threads(), torch.get_default_dtype()) == (threads, dtype)
+
+
+@each
+def test_fits_in_threads_are_those_in_turn(Estimator, fitted, X):
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: clone(fitted[Estimator]).fit_predict(X), range(2)))
+    for labels in found:
+        assert_array_equal(labels, fitted[Estimator].labels_)
+
+
+@contextmanager
+def default_dtype(dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        assert torch.get_default_dtype() == dtype
+        torch.set_default_dtype(before)
+
+
+@short
+@each
+@pytest.mark.parametrize(
+    "callers_state",
+    [
+        torch.no_grad,
+        torch.inference_mode,
+        partial(torch.autocast, "cpu", dtype=torch.bfloat16),
+        partial(default_dtype, torch.float64),
+    ],
+)
+def test_the_callers_torch_state_changes_nothing(Estimator, X, callers_state):
+    estimator = Estimator(n_clusters=4, max_epochs=1, precision="float32", random_state=0)
+    expected = clone(estimator).fit(X)
+    with callers_state():
+        found = estimator.fit(X)
+        proba = found.predict_proba(X[:20])
+    assert_allclose(proba, expected.predict_proba(X[:20]), atol=1e-6)
+    assert_array_equal(found.labels_, expected.labels_)
 
 
 @each

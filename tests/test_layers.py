@@ -21,7 +21,7 @@ MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 # A module imports only from rows above its own.
 LAYERS = (
-    {"exceptions", "_validation"},
+    {"exceptions", "_torch_state", "_validation"},
     {"_data"},
     {"augment", "pairs"},
     {"networks._layers", "losses", "metrics"},

@@ -215,6 +215,31 @@ def test_shallow_layer_may_be_named():
         assert network.stages(batch).shallow.shape == (2, n_channels, 3, 3)
 
 
+def test_the_shallow_map_is_what_its_layer_gave_even_where_the_next_works_in_place():
+    in_place, out_of_place = (nn.Sequential(nn.Linear(4, 6), nn.ReLU(inplace=inplace)) for inplace in (True, False))
+    in_place.load_state_dict(out_of_place.state_dict())
+    batch = rand(0, 5, 4) - 0.5
+    found, expected = (
+        build_cluster_network(module, (4,), 3, shallow_layer="0").eval().stages(batch).shallow
+        for module in (in_place, out_of_place)
+    )
+    assert (expected < 0).any()
+    assert torch.equal(found, expected)
+
+
+class Halved(nn.Linear):
+    def forward(self, batch):
+        return super().forward(batch).bfloat16()
+
+
+def test_users_module_must_give_float32():
+    needed = r"network=Halved must map .* its output is torch.bfloat16, not torch.float32"
+    with pytest.raises(ValueError, match=needed):
+        build_cluster_network(Halved(4, 6), (4,), 3)
+    with pytest.raises(ValueError, match=r"encoder=Halved .* its output is torch.bfloat16"):
+        DCSSNetwork(Halved(4, 6), None, sample_shape=(4,), n_clusters=3, fuzzifier=1.5)
+
+
 def test_building_leaves_mode_and_statistics_of_the_users_module_alone():
     module = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6)).train()
     build_cluster_network(module, (4,), 3)

@@ -105,7 +105,8 @@ class ClusterNetwork(nn.Module):
         """
         captured: list[Tensor] = []
         layer = self.backbone.get_submodule(self.shallow_layer)
-        handle = layer.register_forward_hook(lambda module, args, output: captured.append(output))
+        # A copy, since the layer behind may work in place.
+        handle = layer.register_forward_hook(lambda module, args, output: captured.append(output.clone()))
         try:
             embedding = self.embedder(self.backbone(self.standardize(batch)))
         finally:
@@ -303,12 +304,12 @@ def build_cluster_network(
 
 
 def _check_shallow_layer(network: ClusterNetwork, sample_shape: Shape) -> None:
-    needed = "must name a submodule that gives one tensor (n, c, ...) a batch"
+    needed = "must name a submodule that gives one tensor (n, c, ...) a batch (None takes the first)"
     try:
         shallow = output_of(lambda batch: network.stages(batch).shallow, network, sample_shape)
     except (*MODULE_ERRORS, KeyError) as error:
-        raise ValueError(f"shallow_layer={network.shallow_layer!r} {needed}; it gave none.") from error
-    if not isinstance(shallow, Tensor) or shallow.ndim < 2:
+        raise ValueError(f"shallow_layer={network.shallow_layer!r} {needed}; it raised: {error}") from error
+    if shallow.ndim < 2:
         raise ValueError(f"shallow_layer={network.shallow_layer!r} {needed}.")
 
 

@@ -86,8 +86,11 @@ def output_of(function: Callable[[Tensor], Tensor], module: nn.Module, sample_sh
 
 
 def output_shape(module: nn.Module, sample_shape: Shape) -> Shape:
-    """Shape of one sample's output."""
-    return tuple(output_of(module, module, sample_shape).shape[1:])
+    """Shape of one sample's output, which must be of torch's default dtype."""
+    output = output_of(module, module, sample_shape)
+    if output.dtype != torch.get_default_dtype():
+        raise TypeError(f"its output is {output.dtype}, not {torch.get_default_dtype()}")
+    return tuple(output.shape[1:])
 
 
 # What a module raises when it is given a batch it was not made for.
