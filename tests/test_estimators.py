@@ -329,7 +329,7 @@ def test_unused_clusters_are_numbered_last(Estimator, fitted, X):
     assert sizes[1] == 0
     monitor = Monitor(lambda: None, lambda context: False)
     with pytest.warns(CollapseWarning):
-        estimator._store(_Run(network, monitor, True, 1, columns, confidence, sizes), samples)
+        estimator._store(_Run(network, monitor, True, "float32", 1, columns, confidence, sizes), samples)
     assert_array_equal(estimator.labels_, estimator.predict(X))
     assert_array_equal(np.unique(estimator.labels_), np.arange(estimator.n_clusters - 1))
     assert estimator.fit_report_["cluster_sizes"][-1] == 0
