@@ -363,7 +363,7 @@ def test_restarts_prefer_no_collapse_then_the_lowest_loss(X, monkeypatch):
     def run(loss, labels):
         monitor = Monitor(lambda: None, lambda context: False, history=[{"loss": loss}])
         confidence, sizes = np.ones(4, dtype=np.float32), np.bincount(labels, minlength=2)
-        return _Run(nn.Linear(1, 1), monitor, True, 1, np.array(labels), confidence, sizes)
+        return _Run(nn.Linear(1, 1), monitor, True, "float32", 1, np.array(labels), confidence, sizes)
 
     runs = [run(0.0, [0, 0, 0, 0]), run(0.7, [0, 0, 1, 1]), run(0.3, [0, 1, 1, 0]), run(0.5, [1, 1, 0, 0])]
     given = iter(runs)
@@ -383,9 +383,10 @@ def test_a_stop_ends_the_restarts_too(X):
 def test_one_cluster_with_nearly_all_is_a_collapse(fitted):
     dac = clone(fitted[DACClustering]).set_params(n_clusters=3)
     dac.history_ = []
-    proba = np.eye(3, dtype=np.float32)[[0] * 97 + [1] * 2 + [2]]
+    sizes = np.array([97, 2, 1])
+    run = _Run(nn.Linear(1, 1), None, True, "float32", 1, np.arange(3).repeat(sizes), np.ones(100), sizes)
     with pytest.warns(CollapseWarning, match="3 of 3 clusters are used and the largest holds 97%"):
-        assert dac._report(proba, np.array([97, 2, 1]))["n_clusters_used"] == 3
+        assert dac._report(run, sizes)["n_clusters_used"] == 3
 
 
 @each
