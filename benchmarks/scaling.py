@@ -110,7 +110,7 @@ def peak_of(method: str, task: str, n: int, n_small: int) -> dict:
     """Peaks of this process, which must be new: with X and the libraries, after the task on a few of X, and on X."""
     X = blobs(n)
     peaks = {"n": n, "start": peak_bytes()}
-    fit = partial(fitted, method, n_clusters=2)  # of DCSS, which takes as many steps a batch, the time would be long
+    fit = partial(fitted, method, n_clusters=2)  # since DCSS takes as many steps a batch as there are clusters
     estimator = fit(X[:n_small])
     peaks["baseline"] = peak_bytes()
     # Linux hands the parent's peak on to its children; if it is above theirs, nothing can be measured.

@@ -5,7 +5,8 @@ Three tables, each a ratio within one run, interleaved, medians of ``--repeats``
 - *overhead*: each method's step against the bare network (forward, backward, optimiser) on the same batches in the same
   precision. The forward pass that labels a block, and the augmentation, are lines of their own.
 - *plain*: a block of 1,000 images, or a batch of phase 1 or of DCCM, against the plain transcription of the
-  paper in ``_plain.py`` on the papers' networks; then the same with one of our changes taken back at a time.
+  paper in ``_plain.py`` on the papers' networks; then the same with one of our changes taken back at a time, each in a
+  process of its own.
 - *stages*: where the time of our step goes.
 
 ``--precision float32`` measures all of it as on hardware without bfloat16. Results go to benchmarks/results/.

@@ -81,7 +81,7 @@ def _is_available(device: torch.device) -> bool:
         return (device.index or 0) < torch.cuda.device_count()
     try:
         torch.zeros(1, device=device).tolist()  # "meta", for one, has no values
-    except (RuntimeError, NotImplementedError):
+    except (RuntimeError, AssertionError, ImportError):  # what torch raises for a missing backend: mps, xpu, hpu
         return False
     return True
 

@@ -49,6 +49,8 @@ def samples_of(X, image_shape=None):
         ("precision", "float16", ValueError, "precision='float16' must be one of 'auto', 'float32', 'bfloat16'"),
         ("device", "abacus", ValueError, "device='abacus' must be 'auto' or a torch device"),
         ("device", "meta", ValueError, "device='meta' is not available here"),
+        ("device", "mtia", ValueError, "device='mtia' is not available here"),  # AssertionError within torch
+        ("device", "hpu", ValueError, "device='hpu' is not available here"),  # ModuleNotFoundError within torch
         ("network", "alexnet", ValueError, "network='alexnet' must be an nn.Module, 'auto' or one of"),
         ("network", 7, TypeError, "network=7 must be a string or an nn.Module"),
         ("augment", "mixup", TypeError, "augment='mixup' must be 'auto', None, or a callable"),
@@ -81,7 +83,7 @@ def test_bad_parameters_of_all(Estimator, parameter, value, error, needed, X):
         (DCCMClustering(3, label_weight=-1), ValueError, "label_weight=-1"),
         (DCCMClustering(3, local_robustness=1), ValueError, "local_robustness=1 must be one of True, False"),
         (DCCMClustering(3, mi_positions=0), ValueError, "mi_positions=0"),
-        (DCCMClustering(3, mi_positions=1.5), ValueError, r"mi_positions=1.5 must be None, an integer of at"),
+        (DCCMClustering(3, mi_positions=1.5), ValueError, r"mi_positions=1.5 must be None, .* in \(0, 1\]"),
         (DCCMClustering(3, mi_positions=np.float32(0)), ValueError, r"or a fraction in \(0, 1\]"),
         (DCCMClustering(3, mi_positions=float("nan")), ValueError, "mi_positions=nan"),
         (DCCMClustering(3, mi_positions="all"), TypeError, "mi_positions='all' must be None, an integer .*, got str"),
