@@ -38,6 +38,7 @@ def paper_estimator(method: str, seed: int):
         first_phase_epochs=200,
         second_phase_epochs=20,
         batch_size=500,
+        first_phase_lr=1e-6,
         contrastive_weight=0.0,
         mnet_start_epochs=0,
         random_state=seed,

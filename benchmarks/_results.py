@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 import deepcluster_sk
@@ -65,14 +64,6 @@ def fit_cell(name: str, seed: int, estimator: Any, X: np.ndarray, y: np.ndarray)
         flush=True,
     )
     return cell
-
-
-def kmeans_cells(X: np.ndarray, y: np.ndarray, seeds: list[int]) -> list[dict[str, Any]]:
-    """k-means on the pixels, ten starts a seed."""
-    flat = X.reshape(len(X), -1).astype(np.float32)
-    return [
-        fit_cell("k-means", seed, KMeans(len(np.unique(y)), n_init=10, random_state=seed), flat, y) for seed in seeds
-    ]
 
 
 def summarize(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:

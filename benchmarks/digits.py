@@ -6,8 +6,9 @@ minutes. ``--defaults-only`` leaves the second part out. Results go to benchmark
 
 import argparse
 
+from _methods import default
 from _paper import enlarge, paper_estimator
-from _results import TimeLimit, fit_cell, kmeans_cells, save
+from _results import TimeLimit, fit_cell, save
 from sklearn.datasets import load_digits
 
 from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering
@@ -26,7 +27,7 @@ def main() -> None:
     images = images.reshape(-1, 8, 8)
 
     if not options.paper_only:
-        cells = kmeans_cells(images, y, options.seeds)
+        cells = [fit_cell("k-means", seed, default("k-means", 10, seed), images, y) for seed in options.seeds]
         for method in (DACClustering, DCCMClustering, DCSSClustering):
             for seed in options.seeds:
                 cells.append(fit_cell(method.__name__, seed, method(random_state=seed), images, y))

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _methods import ClusteringPipeline
 from _results import fit_cell, summarize, write_record
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
-from sklearn.pipeline import Pipeline
 
 from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering
 
@@ -35,14 +35,6 @@ from importlib.metadata import version
 import clustpy.deep
 print(json.dumps({package: version(package) for package in ("clustpy", "torch", "scikit-learn", "numpy")}))
 """
-
-
-class ClusteringPipeline(Pipeline):
-    """Pipeline with the labels of its last step."""
-
-    @property
-    def labels_(self) -> np.ndarray:
-        return self[-1].labels_
 
 
 class ClustPy:

@@ -4,6 +4,8 @@ import argparse
 import json
 import re
 
+import _paper_page
+from _datasets import DATA_SETS, LARGE
 from _results import RESULTS
 
 ROOT = RESULTS.parent.parent
@@ -248,11 +250,53 @@ def markdown(title: str, names: list[str]) -> str:
     return "\n".join([f"{title}:", "", *("| " + " | ".join(cells) + " |" for cells in table), ""])
 
 
+def paper_sections() -> list[str]:
+    """The tables of ``paper_tables.py``, each with its command."""
+    found = []
+    for title, tables, pictures, lines, command in _paper_page.sections():
+        text = [*heading(title), f"``{command}``", ""]
+        for table in tables:
+            text += list_table(table)
+        for path in pictures:
+            text += [f".. image:: {path}", f"   :alt: {title}", ""]
+        found.append("\n".join(text + ([*lines, ""] if lines else [])))
+    return found
+
+
+def not_run() -> list[str]:
+    """What needs a GPU, and its commands."""
+    text = heading("What could not be run on two cores")
+    text += [
+        "These need a GPU; the commands are ready, and ``--smoke`` takes each data set's shape through every method:",
+        "",
+    ]
+    text += list_table(
+        [["data", "images", "classes", "command"]]
+        + [
+            [
+                name,
+                "x".join(map(str, DATA_SETS[name].shape)),
+                str(DATA_SETS[name].n_classes),
+                f"``{_paper_page.COMMAND.format(name)}``",
+            ]
+            for name in LARGE
+        ]
+    )
+    return ["\n".join(text)]
+
+
 def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
     head = "Results\n=======\n\nWritten by ``benchmarks/tables.py`` from the records in ``benchmarks/results``.\n\n"
     (ROOT / "docs" / "results.rst").write_text(
-        head + "\n".join(filter(None, (rst(*table) for table in {**TABLES, **IN_DOCS_ALONE}.items())))
+        head
+        + "\n".join(
+            [
+                *filter(None, (rst(*table) for table in {**TABLES, **IN_DOCS_ALONE}.items())),
+                *paper_sections(),
+                *not_run(),
+            ]
+        )
     )
     if load(["steps"]):
         (ROOT / "docs" / "speed.rst").write_text(speed())

@@ -1,6 +1,6 @@
 """Deep image clustering that a scikit-learn user can trust."""
 
-from deepcluster_sk import augment, display, losses, metrics, networks, pairs
+from deepcluster_sk import augment, display, losses, metrics, model_selection, networks, pairs
 from deepcluster_sk._dac import DACClustering
 from deepcluster_sk._dccm import DCCMClustering
 from deepcluster_sk._dcss import DCSSClustering
@@ -15,6 +15,7 @@ __all__ = [
     "display",
     "losses",
     "metrics",
+    "model_selection",
     "networks",
     "pairs",
 ]

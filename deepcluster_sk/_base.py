@@ -1,10 +1,9 @@
 """The edge to scikit-learn that the three estimators share: checks, restarts, prediction, diagnostics."""
 
 import copy
-import warnings
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Self
+from collections.abc import Sequence
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -12,55 +11,25 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from deepcluster_sk._data import ArraySamples, Scaling
-from deepcluster_sk._engine import Monitor, Runtime, infer, resolve_precision, settle_batch_norm
+from deepcluster_sk._diagnostics import Run, fit_report, used_first
+from deepcluster_sk._engine import Monitor, Runtime, resolve_precision, settle_batch_norm
+from deepcluster_sk._prediction import PredictionMixin
 from deepcluster_sk._start import default_epochs
 from deepcluster_sk._torch_state import own_torch_state
 from deepcluster_sk._validation import (
     check_choice,
-    check_fits,
     check_number,
     check_samples,
     make_seed,
-    refuse_single_image,
     resolve_device,
-    warn_of_other_range,
 )
 from deepcluster_sk.augment import Augmentation, check_augmentation, resolve_augmentation
-from deepcluster_sk.exceptions import CollapseWarning
 
-# A cluster with a larger share than this counts as a collapse.
-_NEARLY_ALL = 0.95
-
-
-# From embedding (n, d) and cluster probabilities (n, n_clusters) of a batch to what is wanted of them.
-Choose = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
-
-
-class _Run(NamedTuple):
-    """One trained network, and what it makes of the samples it was trained on."""
-
-    network: Any
-    monitor: Monitor
-    converged: bool
-    precision: str
-    n_components: int  # of the embedding
-    labels: NDArray[np.intp]  # (n,), columns of the network's output
-    confidence: NDArray[np.float32]  # (n,), largest probability
-    sizes: NDArray[np.intp]  # (n_clusters,), samples in each of the network's clusters
-
-    @property
-    def rank(self) -> tuple[int, bool, float]:
-        """Smaller is better: first clusters that stay empty, then one that holds nearly all, then the final loss.
-
-        The loss alone would prefer a collapse, in which all pairs agree.
-        """
-        history = self.monitor.history
-        loss = history[-1]["loss"] if history else float("inf")
-        return int((self.sizes == 0).sum()), bool(self.sizes.max() > _NEARLY_ALL * len(self.labels)), loss
+# Samples whose transforms tell in ``fit`` how stable the labels are.
+_N_TRANSFORMED = 10_000
 
 
 def own_copy(network: Any) -> Any:
@@ -69,6 +38,7 @@ def own_copy(network: Any) -> Any:
 
 
 class BaseDeepClustering(
+    PredictionMixin,
     CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
@@ -87,20 +57,8 @@ class BaseDeepClustering(
         """Train in place; return whether the method's own stopping rule was met."""
 
     @abstractmethod
-    def _represent(self, network: Any, batch: Tensor) -> tuple[Tensor, Tensor]:
-        """Embedding (n, d) and cluster probabilities (n, n_clusters) of a batch."""
-
-    @abstractmethod
     def _phases(self, n_samples: int) -> dict[str, int]:
         """Most epochs of each phase by name; 0 skips it."""
-
-    def _standardizes(self) -> bool:
-        """Whether samples are scaled and standardised; not for a network that was trained elsewhere."""
-        return True
-
-    def _has_own_module(self) -> bool:
-        """Whether the network is the user's, of which nothing is known but that it takes float32 in torch's order."""
-        return isinstance(self.network, nn.Module) or getattr(self, "encoder", None) is not None
 
     def _scaling_of(self, array: NDArray[Any]) -> Scaling:
         return Scaling.of(array) if self._standardizes() else Scaling(offset=0.0, scale=1.0)
@@ -112,6 +70,7 @@ class BaseDeepClustering(
             check_number("max_epochs", self.max_epochs, int, 1)
         check_number("batch_size", self.batch_size, int, 2)
         check_number("lr", self.lr, float, 0, low_open=True)
+        check_number("tol", self.tol, float, 0, 1)
         check_number("n_init", self.n_init, int, 1)
         check_number("n_neighbors", self.n_neighbors, int, 0)
         check_number("temperature", self.temperature, float, 0, low_open=True)
@@ -165,25 +124,25 @@ class BaseDeepClustering(
 
         with own_torch_state(device):
             best = self._run(samples, seed, device, context, X, y)
+            others = []
             for restart in range(1, self.n_init):
                 if best.monitor.stopped:
                     break
-                run = self._run(samples, seed + restart, device, context, X, y)
-                best = min(best, run, key=lambda run: run.rank)
-        self._store(best, samples)
+                best, other = sorted(
+                    (best, self._run(samples, seed + restart, device, context, X, y)), key=lambda run: run.rank
+                )
+                others.append(other.labels)
+        self._store(best, others, samples)
         context.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=lambda: {})
         return self
 
     def _checked_augmentation(self, samples: ArraySamples, device: torch.device) -> Augmentation:
         """The random transform of training samples, tried on two of them."""
-        shape = samples.sample_shape
-        if samples.is_gray():
-            shape = (1, *shape[1:])  # however many equal channels it has
-        augment = resolve_augmentation(self.augment, shape)
+        augment = resolve_augmentation(self.augment, samples.seen_shape)
         check_augmentation(augment, samples.batch(torch.arange(2)).to(device))
         return augment
 
-    def _run(self, samples: ArraySamples, seed: int, device: torch.device, context: Any, X: Any, y: Any) -> _Run:
+    def _run(self, samples: ArraySamples, seed: int, device: torch.device, context: Any, X: Any, y: Any) -> Run:
         """Train one network from one seed."""
         torch.manual_seed(seed)
         runtime = Runtime(
@@ -216,7 +175,10 @@ class BaseDeepClustering(
         converged = self._train(network, samples, runtime, monitor)
         settle_batch_norm(network, samples, runtime)
         network.eval()
-        # Sample by sample, no more than this is kept.
+        return self._judged(network, samples, runtime, monitor, converged)
+
+    def _judged(self, network: Any, samples: ArraySamples, runtime: Runtime, monitor: Monitor, converged: bool) -> Run:
+        """What a trained network makes of the samples; of each of them, no more is kept."""
         widths = set()
 
         def judge(embedding: Tensor, proba: Tensor) -> tuple[Tensor, ...]:
@@ -224,8 +186,22 @@ class BaseDeepClustering(
             return proba.argmax(1), proba.amax(1)
 
         labels, confidence = self._apply(network, samples, judge)
-        sizes = np.bincount(labels, minlength=self.n_clusters)
-        return _Run(network, monitor, converged, runtime.precision, widths.pop(), labels, confidence, sizes)
+        agreement = None
+        if self.augment is not None:
+            some = torch.randperm(len(samples), generator=runtime.generator)[:_N_TRANSFORMED]
+            (moved, _) = self._apply(network, samples, judge, indices=some, augment=runtime.augment)
+            agreement = float((labels[some.numpy()] == moved).mean())
+        return Run(
+            network=network,
+            monitor=monitor,
+            converged=converged,
+            precision=runtime.precision,
+            n_components=widths.pop(),
+            labels=labels,
+            confidence=confidence,
+            augmentation_agreement=agreement,
+            sizes=np.bincount(labels, minlength=self.n_clusters),
+        )
 
     def _fitted_attributes(self, module: Any, samples: ArraySamples, order: Sequence[int]) -> dict[str, Any]:
         """What prediction needs."""
@@ -233,12 +209,13 @@ class BaseDeepClustering(
             "module_": module,
             "_scaling": samples.scaling,
             "_sample_shape": samples.sample_shape,
+            "_seen_shape": samples.seen_shape,
             "_cluster_order": list(order),
         }
 
-    def _store(self, run: _Run, samples: ArraySamples) -> None:
+    def _store(self, run: Run, others: Sequence[NDArray[np.intp]], samples: ArraySamples) -> None:
         """Set the fitted attributes, with the clusters in use numbered first."""
-        order = np.argsort(run.sizes == 0, kind="stable")  # keeps the order among equals, so ties fall as in predict
+        order = used_first(run.sizes)
         for name, value in self._fitted_attributes(run.network, samples, order.tolist()).items():
             setattr(self, name, value)
         self.labels_ = np.argsort(order)[run.labels]
@@ -246,30 +223,7 @@ class BaseDeepClustering(
         self.n_iter_ = len(self.history_)
         self.converged_ = run.converged
         self._n_features_out = run.n_components
-        self.fit_report_ = self._report(run, run.sizes[order])
-
-    def _report(self, run: _Run, sizes: NDArray[np.intp]) -> dict[str, Any]:
-        """Label-free diagnostics; warns of a collapse."""
-        n_used = int((sizes > 0).sum())
-        last = self.history_[-1] if self.history_ else {}
-        report = {
-            "n_clusters_used": n_used,
-            "cluster_sizes": sizes.tolist(),
-            "largest_share": float(sizes.max() / sizes.sum()),
-            "mean_confidence": float(run.confidence.mean()),
-            "selected_share": last.get("selected_share"),
-            "label_change": last.get("label_change"),
-            "precision": run.precision,
-        }
-        if n_used < self.n_clusters or (self.n_clusters > 1 and report["largest_share"] > _NEARLY_ALL):
-            warnings.warn(
-                f"{n_used} of {self.n_clusters} clusters are used and the largest holds "
-                f"{report['largest_share']:.0%} of the samples. X may have fewer distinct groups than n_clusters; "
-                "else try another random_state, n_init > 1, or a smaller lr. fit_report_ has the figures.",
-                CollapseWarning,
-                stacklevel=5,
-            )
-        return report
+        self.fit_report_ = fit_report(run, others, stacklevel=4)
 
     def fit_predict(self, X: Any, y: Any = None, **kwargs: Any) -> NDArray[np.intp]:
         """Cluster the samples and return their labels.
@@ -288,101 +242,6 @@ class BaseDeepClustering(
         labels : ndarray of shape (n_samples,), int64, in [0, n_clusters)
         """
         return self.fit(X, y, **kwargs).labels_
-
-    def predict(self, X: Any) -> NDArray[np.intp]:
-        """Cluster of each sample: the most probable one.
-
-        Parameters
-        ----------
-        X : array-like
-            Samples of the same shape and range as in :meth:`fit`.
-
-        Returns
-        -------
-        labels : ndarray of shape (n_samples,), int64, in [0, n_clusters)
-
-        Raises
-        ------
-        NotFittedError
-            If the estimator is not fitted.
-        ValueError
-            If X does not fit what the estimator was fitted on.
-        """
-        (labels,) = self._apply_to_new(X, lambda _, proba: (proba[:, self._cluster_order].argmax(1),))
-        return labels
-
-    def predict_proba(self, X: Any) -> NDArray[np.float32]:
-        """Probability of each cluster for each sample.
-
-        Parameters
-        ----------
-        X : array-like
-            Samples of the same shape and range as in :meth:`fit`.
-
-        Returns
-        -------
-        proba : ndarray of shape (n_samples, n_clusters), float32, rows sum to 1
-            Clusters that hold training samples come first, unused ones last.
-
-        Raises
-        ------
-        NotFittedError
-            If the estimator is not fitted.
-        ValueError
-            If X does not fit what the estimator was fitted on.
-        """
-        (proba,) = self._apply_to_new(X, lambda _, proba: (proba[:, self._cluster_order],))
-        return proba
-
-    def transform(self, X: Any) -> NDArray[np.float32]:
-        """Embedding of each sample.
-
-        Parameters
-        ----------
-        X : array-like
-            Samples of the same shape and range as in :meth:`fit`.
-
-        Returns
-        -------
-        embedding : ndarray of shape (n_samples, n_components), float32
-
-        Raises
-        ------
-        NotFittedError
-            If the estimator is not fitted.
-        ValueError
-            If X does not fit what the estimator was fitted on.
-        """
-        (embedding,) = self._apply_to_new(X, lambda embedding, _: (embedding,))
-        return embedding
-
-    def _apply_to_new(self, X: Any, choose: Choose) -> tuple[NDArray[Any], ...]:
-        check_is_fitted(self, "module_")
-        refuse_single_image(X, self._sample_shape)
-        array = check_samples(self, X, self.image_shape, reset=False)
-        check_fits(array, self._sample_shape, type(self).__name__)
-        if array.ndim == 4 and self._standardizes():
-            warn_of_other_range(array, self._scaling.offset, self._scaling.scale)
-        return self._apply(self.module_, ArraySamples(array, self._scaling), choose)
-
-    def _apply(self, module: nn.Module, samples: ArraySamples, choose: Choose) -> tuple[NDArray[Any], ...]:
-        """What ``choose`` takes from each batch's embedding and probabilities, computed in float32.
-
-        For feature vectors the built-in networks compute them in float64, and they are rounded.
-        """
-        dtype, own = torch.float32, self._has_own_module()
-        if len(samples.sample_shape) == 1 and not own:
-            # In float32 a product depends in its last bits on how many rows it has; vectors are cheap enough.
-            module, dtype = copy.deepcopy(module).double(), torch.float64
-        device = next(module.parameters()).device
-        runtime = Runtime(device, "float32", lambda batch, _: batch, torch.Generator(), 2, channels_last=not own)
-
-        def chosen(batch: Tensor) -> tuple[Tensor, ...]:
-            embedding, proba = self._represent(module, batch.to(dtype))
-            return choose(embedding.float(), proba.float())
-
-        with torch.inference_mode():
-            return tuple(output.numpy() for output in infer(module, chosen, samples, runtime))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

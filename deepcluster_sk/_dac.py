@@ -46,6 +46,9 @@ class DACClustering(LoopClustering):
         Least number of samples a step.
     lr : float, default=1e-4
         Learning rate of RMSprop. The authors' 1e-3 undoes a good start.
+    tol : float, default=0.0
+        The method's own phases end once less than this share of the labels changes from one look at them to the next;
+        0 never ends them early.
     n_init : int, default=1
         Networks trained, each from a seed of its own; kept is one with the fewest empty clusters, of these one in which
         no cluster holds over 95 %, and of these the one of lowest final loss.
@@ -92,11 +95,14 @@ class DACClustering(LoopClustering):
     n_iter_ : int
         Number of epochs run, all phases together.
     converged_ : bool
-        Whether the curriculum came to its end (lower threshold above the upper; for "all", at 0.5). It does unless a
-        callback stops training or ``curriculum_rate`` is too small for ``max_epochs``, so it says nothing of quality.
+        Whether the curriculum came to its end (lower threshold above the upper; for "all", at 0.5), or ``tol`` ended
+        it. It does unless a callback stops training or ``curriculum_rate`` is too small for ``max_epochs``, so it says
+        nothing of quality.
     fit_report_ : dict
-        Diagnostics without labels: n_clusters_used, cluster_sizes, largest_share, mean_confidence, selected_share,
-        label_change, precision.
+        Diagnostics without labels: n_clusters_used, cluster_sizes, largest_share, mean_confidence,
+        augmentation_agreement (share of at most 10,000 samples that keep their cluster under a random transform),
+        restart_agreement (share of the other restarts, of shape (n_samples,), that give a sample the same cluster;
+        None without others), selected_share, label_change, precision.
     n_features_in_ : int
         Number of values in one sample.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -147,6 +153,7 @@ class DACClustering(LoopClustering):
         max_epochs: int | None = None,
         batch_size: int = 256,
         lr: float = 1e-4,
+        tol: float = 0.0,
         n_init: int = 1,
         pair_selection: Literal["adaptive", "all"] = "adaptive",
         pair_loss: Literal["cross_entropy", "squared_error"] = "cross_entropy",
@@ -169,6 +176,7 @@ class DACClustering(LoopClustering):
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
+        self.tol = tol
         self.n_init = n_init
         self.pair_selection = pair_selection
         self.pair_loss = pair_loss
@@ -214,6 +222,7 @@ class DACClustering(LoopClustering):
             block_size=self.block_size,
             passes_per_block=self.passes_per_block,
             lr=self.lr,
+            tol=self.tol,
             runtime=runtime,
             monitor=monitor,
         )
@@ -238,7 +247,9 @@ class DACClustering(LoopClustering):
         ValueError
             If X does not fit what the estimator was fitted on.
         """
-        (features,) = self._apply_to_new(X, lambda features, _: (features[:, self._cluster_order],))
+        (features,) = self._apply(
+            self.module_, self._new_samples(X), lambda features, _: (features[:, self._cluster_order],)
+        )
         return features
 
     def _represent(self, network: ClusterNetwork, batch: Tensor) -> tuple[Tensor, Tensor]:

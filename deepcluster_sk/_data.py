@@ -5,6 +5,7 @@ maps and torch Datasets need nothing but the same members.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -110,10 +111,12 @@ class ArraySamples:
     def batch(self, indices: Tensor) -> Tensor:
         return self.scaled(self.raw(indices))
 
-    def is_gray(self) -> bool:
-        """Whether all channels of a thousand images are equal, be there one or three of them."""
+    @cached_property
+    def seen_shape(self) -> tuple[int, ...]:
+        """Shape of a sample, with one channel where all of a thousand images are equal: as augmentations see it."""
         some = self.array[:: max(1, len(self.array) // 1000)]
-        return some.ndim == 4 and bool((some == some[:, :1]).all())
+        is_gray = some.ndim == 4 and bool((some == some[:, :1]).all())
+        return (1, *self.sample_shape[1:]) if is_gray else self.sample_shape
 
     def channel_moments(self) -> tuple[Tensor, Tensor]:
         """Mean of each channel (c,) and overall standard deviation () of the scaled samples, float32."""

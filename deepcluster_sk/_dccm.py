@@ -46,6 +46,9 @@ class DCCMClustering(LoopClustering):
         Least number of samples a step; the authors take 32.
     lr : float, default=1e-4
         Learning rate of RMSprop.
+    tol : float, default=0.0
+        The method's own phases end once less than this share of the labels changes from one look at them to the next;
+        0 never ends them early.
     n_init : int, default=1
         Networks trained, each from a seed of its own; kept is one with the fewest empty clusters, of these one in which
         no cluster holds over 95 %, and of these the one of lowest final loss.
@@ -99,10 +102,12 @@ class DCCMClustering(LoopClustering):
     n_iter_ : int
         Number of epochs run, all phases together.
     converged_ : bool
-        Whether at most 0.1 % of the labels changed in the last epoch.
+        Whether at most 0.1 % of the labels changed in the last epoch, or less than ``tol``.
     fit_report_ : dict
-        Diagnostics without labels: n_clusters_used, cluster_sizes, largest_share, mean_confidence, selected_share,
-        label_change, precision.
+        Diagnostics without labels: n_clusters_used, cluster_sizes, largest_share, mean_confidence,
+        augmentation_agreement (share of at most 10,000 samples that keep their cluster under a random transform),
+        restart_agreement (share of the other restarts, of shape (n_samples,), that give a sample the same cluster;
+        None without others), selected_share, label_change, precision.
     n_features_in_ : int
         Number of values in one sample.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -155,6 +160,7 @@ class DCCMClustering(LoopClustering):
         max_epochs: int | None = None,
         batch_size: int = 256,
         lr: float = 1e-4,
+        tol: float = 0.0,
         n_init: int = 1,
         graph_threshold: float = 0.95,
         label_threshold: float = 0.9,
@@ -181,6 +187,7 @@ class DCCMClustering(LoopClustering):
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
+        self.tol = tol
         self.n_init = n_init
         self.graph_threshold = graph_threshold
         self.label_threshold = label_threshold
@@ -240,6 +247,7 @@ class DCCMClustering(LoopClustering):
             block_size=self.block_size,
             passes_per_block=self.passes_per_block,
             lr=self.lr,
+            tol=self.tol,
             runtime=runtime,
             monitor=monitor,
         )

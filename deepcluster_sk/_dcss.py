@@ -51,11 +51,14 @@ class DCSSClustering(BaseDeepClustering):
         Least number of samples a step; the authors take 500.
     lr : float, default=1e-3
         Learning rate of MNet (Adam).
-    first_phase_lr : float, default=1e-6
+    first_phase_lr : float, default=1e-7
         Learning rate of phase 1 (SGD with momentum 0.9, on losses summed over samples and over pixels in
-        [0, 1] or standardised features).
+        [0, 1] or standardised features). The authors' 1e-6 undoes a contrastive start on images of 28x28 pixels.
     encoder_lr : float, default=1e-5
         Learning rate of the encoder in phase 2 (Adam).
+    tol : float, default=0.0
+        The method's own phases end once less than this share of the labels changes from one look at them to the next;
+        0 never ends them early.
     n_init : int, default=1
         Networks trained, each from a seed of its own; kept is one with the fewest empty clusters, of these one in which
         no cluster holds over 95 %, and of these the one of lowest final loss.
@@ -109,10 +112,13 @@ class DCSSClustering(BaseDeepClustering):
     n_iter_ : int
         Number of epochs run, all phases together.
     converged_ : bool
-        Whether at most 0.1 % of the labels changed at the last look.
+        Whether at most 0.1 % of the labels changed at the last look, or less than ``tol``; with ``second_phase``, only
+        looks at MNet's own judgement count.
     fit_report_ : dict
-        Diagnostics without labels: n_clusters_used, cluster_sizes, largest_share, mean_confidence, selected_share,
-        label_change, precision.
+        Diagnostics without labels: n_clusters_used, cluster_sizes, largest_share, mean_confidence,
+        augmentation_agreement (share of at most 10,000 samples that keep their cluster under a random transform),
+        restart_agreement (share of the other restarts, of shape (n_samples,), that give a sample the same cluster;
+        None without others), selected_share, label_change, precision.
     n_features_in_ : int
         Number of values in one sample.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -171,8 +177,9 @@ class DCSSClustering(BaseDeepClustering):
         second_phase_epochs: int | None = None,
         batch_size: int = 256,
         lr: float = 1e-3,
-        first_phase_lr: float = 1e-6,
+        first_phase_lr: float = 1e-7,
         encoder_lr: float = 1e-5,
+        tol: float = 0.0,
         n_init: int = 1,
         fuzzifier: float = 1.5,
         centering_weight: float = 0.1,
@@ -205,6 +212,7 @@ class DCSSClustering(BaseDeepClustering):
         self.lr = lr
         self.first_phase_lr = first_phase_lr
         self.encoder_lr = encoder_lr
+        self.tol = tol
         self.n_init = n_init
         self.fuzzifier = fuzzifier
         self.centering_weight = centering_weight
@@ -305,6 +313,7 @@ class DCSSClustering(BaseDeepClustering):
                 cluster_losses=self.cluster_losses,
                 center_interval=self.center_interval,
                 lr=self.first_phase_lr,
+                tol=self.tol,
                 runtime=runtime,
                 monitor=monitor,
             )
@@ -332,6 +341,7 @@ class DCSSClustering(BaseDeepClustering):
             dissimilar_threshold=self.dissimilar_threshold,
             encoder_lr=self.encoder_lr,
             lr=self.lr,
+            tol=self.tol,
             runtime=runtime,
             monitor=monitor,
         )

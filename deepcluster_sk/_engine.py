@@ -21,7 +21,7 @@ _INFERENCE_ROWS, _INFERENCE_NUMBERS = 1024, 2**22
 _IMAGES_ON_CPU, _PIXELS_ON_CPU = 128, 2**17
 CPU = torch.device("cpu")
 # Share of labels that still change in an epoch when training counts as converged.
-SETTLED = 1e-3
+_SETTLED = 1e-3
 # Batches over which batch norm's statistics are averaged anew.
 _SETTLING_BATCHES = 20
 
@@ -310,6 +310,12 @@ class Monitor:
     def end_phase(self) -> None:
         """Make the epoch under way the last of its phase."""
         self.phase_is_over = True
+
+    def settled(self, label_change: float, tol: float) -> bool:
+        """Whether hardly any label changes any more; the phase ends if it is less than a share ``tol`` of them."""
+        if label_change < tol:
+            self.end_phase()
+        return bool(label_change <= max(tol, _SETTLED))
 
     def record(self, **values: Any) -> None:
         """Add values to the record of the epoch under way; a loss that is not finite raises a ValueError."""

@@ -94,6 +94,7 @@ def train_dac(
     block_size: int,
     passes_per_block: int,
     lr: float,
+    tol: float,
     runtime: Runtime,
     monitor: Monitor,
 ) -> bool:
@@ -102,7 +103,8 @@ def train_dac(
     Returns
     -------
     converged : bool
-        Whether the curriculum came to its end: l > u (DAC), or u = l = 0.5 (DAC*).
+        Whether the curriculum came to its end, l > u (DAC) or u = l = 0.5 (DAC*), or less than a share ``tol`` of the
+        labels changed in an epoch of DAC.
     """
     optimizer = optim.RMSprop(network.parameters(), lr=lr, foreach=True)
     tracker = LabelTracker.empty(len(samples), n_clusters, runtime.device)
@@ -127,16 +129,17 @@ def train_dac(
             )
             for _ in range(passes_per_block):
                 losses.add(*train_on(runtime.shuffled(len(indices)), step, optimizer))
+        summary = tracker.summary()
         monitor.record(
             loss=losses.mean(),
             selected_share=selected.mean(),
             upper_threshold=upper,
             lower_threshold=lower,
-            **tracker.summary(),
+            **summary,
         )
         curriculum = advance_curriculum(curriculum, curriculum_rate)
         upper, lower = adaptive_thresholds(curriculum)
-        if pair_selection == "adaptive" and lower > upper:
+        if pair_selection == "adaptive" and (lower > upper or summary["label_change"] < tol):
             converged = True
             monitor.end_phase()
     return converged or (pair_selection == "all" and not monitor.stopped)

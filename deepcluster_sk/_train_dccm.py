@@ -9,7 +9,6 @@ from torch import Tensor, optim
 
 from deepcluster_sk._data import Samples, shuffled_batches, to_device
 from deepcluster_sk._engine import (
-    SETTLED,
     LabelTracker,
     Monitor,
     RunningMean,
@@ -166,6 +165,7 @@ def train_dccm(
     block_size: int,
     passes_per_block: int,
     lr: float,
+    tol: float,
     runtime: Runtime,
     monitor: Monitor,
 ) -> bool:
@@ -215,5 +215,5 @@ def train_dccm(
                 losses.add(*train_on(runtime.shuffled(len(indices)), step, optimizer))
         summary = tracker.summary()
         monitor.record(loss=losses.mean(), selected_share=confident.mean(), edge_share=edges.mean(), **summary)
-        converged = summary["label_change"] <= SETTLED
+        converged = monitor.settled(summary["label_change"], tol)
     return converged

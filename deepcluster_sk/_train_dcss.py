@@ -8,7 +8,6 @@ from torch import Tensor, optim
 
 from deepcluster_sk._data import Samples
 from deepcluster_sk._engine import (
-    SETTLED,
     LabelTracker,
     Monitor,
     RunningMean,
@@ -159,6 +158,7 @@ def train_autoencoder(
     cluster_losses: str,
     center_interval: int,
     lr: float,
+    tol: float,
     runtime: Runtime,
     monitor: Monitor,
 ) -> bool:
@@ -183,8 +183,8 @@ def train_autoencoder(
         if (epoch + 1) % center_interval == 0:
             tracker.update(torch.arange(len(samples)), update_centers(network, samples, runtime))
             summary = tracker.summary()
-            converged = summary["label_change"] <= SETTLED
             monitor.record(**summary)
+            converged = monitor.settled(summary["label_change"], tol)
         monitor.record(loss=losses.mean())
     return converged
 
@@ -244,6 +244,7 @@ def train_mnet(
     dissimilar_threshold: float,
     encoder_lr: float,
     lr: float,
+    tol: float,
     runtime: Runtime,
     monitor: Monitor,
 ) -> bool:
@@ -252,7 +253,7 @@ def train_mnet(
     Returns
     -------
     converged : bool
-        Whether hardly any label changed in the last epoch.
+        Whether hardly any label changed in the last epoch, under Eq. (5).
     """
     optimizer = optim.Adam(
         [
@@ -281,5 +282,5 @@ def train_mnet(
         monitor.record(loss=total.item() / n_steps, **summary)
         if by_memberships:
             update_centers(network, samples, runtime)
-        converged = not by_memberships and summary["label_change"] <= SETTLED
+        converged = not by_memberships and monitor.settled(summary["label_change"], tol)
     return converged

@@ -110,7 +110,7 @@ def check_samples(estimator: BaseEstimator, X: Any, image_shape: object, *, rese
     ValueError
         If the shape is ambiguous or does not fit ``image_shape``, values are not finite, or n < 2.
     """
-    X = _as_array(X)
+    X = as_array(X)
     shape = _check_image_shape(image_shape)
     if shape is not None and not hasattr(X, "shape"):
         X = np.asarray(X)
@@ -132,7 +132,7 @@ def _validated(estimator: BaseEstimator, X: Any, *, reset: bool) -> NDArray[Any]
     return validate_data(estimator, X, reset=reset, dtype=dtype, order=None, ensure_min_samples=2 if reset else 1)
 
 
-def _as_array(X: Any) -> Any:
+def as_array(X: Any) -> Any:
     """Tensors and nested lists become arrays; data frames and sparse matrices are left to scikit-learn's checks."""
     if isinstance(X, torch.Tensor):
         X = X.detach().cpu()

@@ -314,3 +314,16 @@ def bcubed(labels_true, related) -> tuple[float, float]:
         precisions.append(both / len(cluster))
         recalls.append(both / len(classmates))
     return mean(precisions), mean(recalls)
+
+
+def neighbor_agreement(points, labels, n_neighbors):
+    """Share of nearest neighbours of one label, less what chance gives, by a loop over pairs."""
+    n = len(points)
+    together = total = 0
+    for i in range(n):
+        others = sorted((math.dist(points[i], points[j]), j) for j in range(n) if j != i)
+        for _, j in others[:n_neighbors]:
+            together += labels[i] == labels[j]
+            total += 1
+    chance = sum((labels.count(label) / n) ** 2 for label in set(labels))
+    return 0.0 if chance == 1 else (together / total - chance) / (1 - chance)

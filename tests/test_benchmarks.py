@@ -3,13 +3,19 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_array_equal
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
+import _datasets
+import _paper_page
 import _plain as plain
+import paper_tables
 
+from deepcluster_sk import DACClustering
 from deepcluster_sk._data import ArraySamples, Scaling
 from deepcluster_sk._engine import LabelTracker, Runtime, settle_batch_norm
 from deepcluster_sk._train_dac import block_step as dac_step
@@ -18,6 +24,7 @@ from deepcluster_sk._train_dccm import block_step as dccm_step
 from deepcluster_sk._train_dccm import label_block as label_dccm_block
 from deepcluster_sk._train_dcss import PairStatistics, cluster_step, pair_step
 from deepcluster_sk.losses import pair_cross_entropy
+from deepcluster_sk.metrics import clustering_accuracy_score
 from deepcluster_sk.networks import DCSSNetwork, LocalDiscriminator, build_autoencoder, build_cluster_network
 from deepcluster_sk.networks._layers import ConvBlock
 from deepcluster_sk.pairs import sample_pairs
@@ -179,3 +186,65 @@ def test_dcss_phase_2(images, samples, runtime, dcss_network):
     theirs = plain.phase_2_loss(dcss_network, images[ROWS].flip(3), judge)
     assert theirs.item() == pytest.approx(ours.item(), rel=1e-4)
     assert 0 < statistics.summary()["selected_share"] < 1
+
+
+# ---- tables ---------------------------------------------------------------------------------------------------------
+
+
+def test_parts_of_a_data_set_by_name(tmp_path):
+    X, y = np.arange(40_000)[:, None, None], np.arange(40_000) % 10
+    np.savez(tmp_path / "fashion_mnist.npz", X=X, y=y)
+    first, labels = _datasets.load("fashion-mnist-first-20000", tmp_path)
+    assert_array_equal(first, X[:20_000])
+    assert_array_equal(labels, y[:20_000])
+    thinned, labels = _datasets.load("fashion-mnist-first-20000-r0.1", tmp_path)
+    assert_array_equal(thinned[:, 0, 0] % 10, labels)
+    np.testing.assert_allclose(np.bincount(labels) / 2000, np.linspace(0.1, 1, 10), atol=0.04)
+
+
+def test_both_mnists_are_mixed(tmp_path):
+    for name, value in (("mnist", 0), ("fashion_mnist", 1)):
+        np.savez(tmp_path / f"{name}.npz", X=np.full((50, 28, 28), value), y=np.arange(50) % 10)
+    X, y = _datasets.load("2mnist", tmp_path)
+    assert_array_equal(X[:, 0, 0], y // 10)
+    assert_array_equal(np.bincount(y), np.full(20, 5))
+    assert len(np.unique(y[:50])) > 10
+
+
+def test_unknown_data_sets_raise(tmp_path):
+    with pytest.raises(ValueError, match="data set 'nothing' must be one of digits"):
+        _datasets.load("nothing", tmp_path)
+
+
+def test_made_data_sets_have_their_shape(tmp_path):
+    for name in ("digits", "color-digits"):
+        X, y = _datasets.load(name, tmp_path)
+        assert X.shape == (1797, *_datasets.DATA_SETS[name].shape)
+        assert len(np.unique(y)) == 10
+
+
+def test_every_cell_has_a_file_of_its_own():
+    cells = [cell for table in paper_tables.cells([0, 1]).values() for cell in table]
+    assert len({cell.path for cell in cells}) == len(cells)
+    assert {cell.table for cell in cells} | set(_datasets.LARGE) == set(_paper_page.TITLES)
+
+
+def test_regret_is_what_the_pick_loses_on_average():
+    acc, score = np.array([0.5, 0.9, 0.7]), np.array([3.0, 1.0, 2.0])
+    # Of the pairs (0 1), (0 2), (1 2) the largest score picks 0, 0, 2: .4, .2, .2 below the best.
+    assert _paper_page.regret(acc, lambda rows: score[rows], 2) == pytest.approx(0.8 / 3)
+
+
+def test_a_cell_is_a_fit_without_labels_and_their_scores(tmp_path, monkeypatch):
+    monkeypatch.setattr(paper_tables, "RESULTS", tmp_path)
+    monkeypatch.setattr(_paper_page, "PAPER", tmp_path / "paper")
+    images, y = _datasets.load("digits", tmp_path)
+    np.savez(tmp_path / "digits.npz", X=images[y < 2][:60], y=y[y < 2][:60])
+    measure = paper_tables.by_default("DAC", max_epochs=2)
+    cell = paper_tables.Cell("mnist", "digits", "DAC", 0, measure, 1.0)
+    paper_tables.run(cell, str(tmp_path))
+    (record,) = _paper_page.read("mnist")
+    expected = DACClustering(2, max_epochs=2, random_state=0).fit_predict(images[y < 2][:60])
+    assert record["acc"] == clustering_accuracy_score(y[y < 2][:60], expected)
+    assert record["epochs"] == {"warm-up": 2, "label start": 2, "DAC": 2}
+    assert _paper_page.summary("mnist", [record])[1][:3] == ["DAC", "1", f"{record['acc']:.4f}"]

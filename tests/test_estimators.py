@@ -26,8 +26,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from deepcluster_sk import CollapseWarning, DACClustering, DCCMClustering, DCSSClustering
-from deepcluster_sk._base import _Run
 from deepcluster_sk._data import ArraySamples
+from deepcluster_sk._diagnostics import Run, fit_report
 from deepcluster_sk._engine import Monitor
 from deepcluster_sk._validation import check_samples
 from deepcluster_sk.metrics import clustering_accuracy_score, clustering_accuracy_scorer, silhouette_scorer
@@ -314,6 +314,22 @@ def test_callbacks_see_a_fitted_estimator_and_can_stop(Estimator, X):
     assert_array_equal(estimator.predict(X), estimator.labels_)
 
 
+def run_of(labels, loss=0.0, **changes):
+    """A run of a network that does not matter."""
+    labels = np.array(labels)
+    return Run(
+        network=nn.Linear(1, 1),
+        monitor=Monitor(lambda: None, lambda context: False, history=[{"loss": loss}]),
+        converged=True,
+        precision="float32",
+        n_components=1,
+        labels=labels,
+        confidence=np.ones(len(labels), dtype=np.float32),
+        augmentation_agreement=1.0,
+        sizes=np.bincount(labels, minlength=changes.pop("n_clusters", 2)),
+    )._replace(**changes)
+
+
 @each
 def test_unused_clusters_are_numbered_last(Estimator, fitted, X):
     """A column of the network that no sample falls into, before columns that are used."""
@@ -326,9 +342,9 @@ def test_unused_clusters_are_numbered_last(Estimator, fitted, X):
     columns, confidence = estimator._apply(network, samples, lambda _, proba: (proba.argmax(1), proba.amax(1)))
     sizes = np.bincount(columns, minlength=estimator.n_clusters)
     assert sizes[1] == 0
-    monitor = Monitor(lambda: None, lambda context: False)
+    run = run_of(columns, network=network, confidence=confidence, sizes=sizes)
     with pytest.warns(CollapseWarning):
-        estimator._store(_Run(network, monitor, True, "float32", 1, columns, confidence, sizes), samples)
+        estimator._store(run, [], samples)
     assert_array_equal(estimator.labels_, estimator.predict(X))
     assert_array_equal(np.unique(estimator.labels_), np.arange(estimator.n_clusters - 1))
     assert estimator.fit_report_["cluster_sizes"][-1] == 0
@@ -359,17 +375,66 @@ def test_max_epochs_caps_every_phase(Estimator, X):
 
 
 def test_restarts_prefer_no_collapse_then_the_lowest_loss(X, monkeypatch):
-    def run(loss, labels):
-        monitor = Monitor(lambda: None, lambda context: False, history=[{"loss": loss}])
-        confidence, sizes = np.ones(4, dtype=np.float32), np.bincount(labels, minlength=2)
-        return _Run(nn.Linear(1, 1), monitor, True, "float32", 1, np.array(labels), confidence, sizes)
-
-    runs = [run(0.0, [0, 0, 0, 0]), run(0.7, [0, 0, 1, 1]), run(0.3, [0, 1, 1, 0]), run(0.5, [1, 1, 0, 0])]
+    runs = [run_of(*given) for given in (([0] * 4, 0.0), ([0, 0, 1, 1], 0.7), ([0, 1, 1, 0], 0.3), ([1, 1, 0, 0], 0.5))]
     given = iter(runs)
     monkeypatch.setattr(DACClustering, "_run", lambda *args: next(given))
     dac = DACClustering(n_clusters=2, n_init=4).fit(X[:4])
     assert_array_equal(dac.labels_, [0, 1, 1, 0])
     assert dac.history_ == [{"loss": 0.3}]
+    # Of the others [0 0 0 0], [0 0 1 1], [1 1 0 0], the last two are one partition, matched either way round.
+    assert_array_equal(sorted(dac.fit_report_["restart_agreement"]), np.float32([1 / 3, 1 / 3, 2 / 3, 2 / 3]))
+
+
+@short
+@each
+def test_restart_agreement_is_that_of_fits_from_the_same_seeds(Estimator, X):
+    estimator = Estimator(n_clusters=4, n_init=3, random_state=0).fit(X)
+    agreement = estimator.fit_report_["restart_agreement"]
+    assert agreement.shape == (len(X),)
+    assert set(agreement.tolist()) <= {0.0, 0.5, 1.0}
+    assert Estimator(n_clusters=4, random_state=0).fit(X).fit_report_["restart_agreement"] is None
+
+
+@each
+def test_augmentation_agreement(Estimator, fitted, X):
+    estimator = fitted[Estimator]
+    kept = estimator.augmentation_agreement(X)
+    assert kept.shape == (len(X),)
+    assert kept.dtype == bool
+    assert_array_equal(estimator.augmentation_agreement(X), kept)
+    # As many samples, but other draws, as at the end of fit.
+    assert estimator.fit_report_["augmentation_agreement"] == pytest.approx(kept.mean(), abs=0.15)
+
+
+def test_augmentation_agreement_is_by_the_estimators_own_transform(fitted, X):
+    dac = copy.deepcopy(fitted[DACClustering])
+    dac.augment = lambda batch: batch
+    assert dac.augmentation_agreement(X).all()
+    first = torch.as_tensor(X[:1, None] / 16, dtype=torch.float32)  # as networks see it
+    dac.augment = lambda batch: first.expand_as(batch)  # the same image in place of any
+    assert_array_equal(dac.augmentation_agreement(X), dac.labels_ == dac.predict(X[:1])[0])
+
+
+def test_augmentation_agreement_leaves_the_random_state_alone(fitted, X):
+    dac = copy.deepcopy(fitted[DACClustering])
+    dac.augment = lambda batch: batch + 0.1 * torch.randn_like(batch)
+    state = torch.get_rng_state()
+    first = dac.augmentation_agreement(X)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.rand(1)
+    assert_array_equal(dac.augmentation_agreement(X), first)
+
+
+def test_without_a_transform_there_is_no_augmentation_agreement(X):
+    dac = DACClustering(n_clusters=4, augment=None, max_epochs=2, random_state=0).fit(X)
+    assert dac.fit_report_["augmentation_agreement"] is None
+    with pytest.raises(ValueError, match="augment=None must be a transform"):
+        dac.augmentation_agreement(X)
+
+
+def test_augmentation_agreement_before_fit():
+    with pytest.raises(NotFittedError):
+        DACClustering().augmentation_agreement(np.zeros((2, 8, 8)))
 
 
 @short
@@ -379,13 +444,10 @@ def test_a_stop_ends_the_restarts_too(X):
     assert len(stop.seen) == 2
 
 
-def test_one_cluster_with_nearly_all_is_a_collapse(fitted):
-    dac = clone(fitted[DACClustering]).set_params(n_clusters=3)
-    dac.history_ = []
-    sizes = np.array([97, 2, 1])
-    run = _Run(nn.Linear(1, 1), None, True, "float32", 1, np.arange(3).repeat(sizes), np.ones(100), sizes)
+def test_one_cluster_with_nearly_all_is_a_collapse():
+    run = run_of(np.arange(3).repeat([97, 2, 1]), n_clusters=3)
     with pytest.warns(CollapseWarning, match="3 of 3 clusters are used and the largest holds 97%"):
-        assert dac._report(run, sizes)["n_clusters_used"] == 3
+        assert fit_report(run, [], stacklevel=1)["n_clusters_used"] == 3
 
 
 @each

@@ -14,12 +14,18 @@ from sklearn.model_selection import GridSearchCV
 
 from deepcluster_sk.metrics import (
     align_labels,
+    augmentation_agreement_scorer,
     bcubed_graph_precision_recall,
     bcubed_precision_recall,
     clustering_accuracy_score,
     clustering_accuracy_scorer,
     confidence_scorer,
+    neighbor_agreement_score,
+    neighbor_agreement_scorer,
+    restart_agreement_scorer,
     silhouette_scorer,
+    size_entropy_scorer,
+    training_loss_scorer,
 )
 
 LABEL_METRICS = [clustering_accuracy_score, align_labels, bcubed_precision_recall]
@@ -283,3 +289,89 @@ def test_grid_search_with_a_label_free_scorer_needs_no_labels(blobs):
 def test_silhouette_is_minus_one_where_it_is_not_defined(n_clusters):
     X = np.array([[0.0], [1.0], [3.0], [7.0]])
     assert silhouette_scorer(KMeans(n_clusters, n_init=1, random_state=0).fit(X), X) == -1.0
+
+
+# ---- label-free scores ----------------------------------------------------------------------------------------------
+
+
+@given(seed=seeds, n=st.integers(2, 15), n_clusters=st.integers(1, 4))
+def test_neighbor_agreement_matches_pair_loop(seed, n, n_clusters):
+    rng = np.random.default_rng(seed)
+    X, labels = rng.normal(size=(n, 2, 3)), rng.integers(n_clusters, size=n)
+    expected = reference.neighbor_agreement(X.reshape(n, 6).astype(np.float32).tolist(), labels.tolist(), n_neighbors=5)
+    assert neighbor_agreement_score(X, labels) == pytest.approx(expected)
+
+
+def test_neighbor_agreement_is_one_for_planted_clusters_and_chance_for_shuffled_ones(blobs):
+    X, y = blobs
+    assert neighbor_agreement_score(X, y) == 1.0
+    assert neighbor_agreement_score(X, [f"cluster {label}" for label in y]) == 1.0
+    assert abs(neighbor_agreement_score(X, np.random.default_rng(0).permutation(y))) < 0.1
+    assert neighbor_agreement_score(X, np.zeros(len(X))) == 0.0
+
+
+def test_neighbor_agreement_takes_some_of_many_samples():
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, size=12_000)
+    assert neighbor_agreement_score(rng.normal(size=(12_000, 2)) / 20 + y[:, None], y) == 1.0
+
+
+def test_neighbor_agreement_needs_as_many_labels():
+    with pytest.raises(ValueError, match="X has 3 samples and labels 2"):
+        neighbor_agreement_score(np.zeros((3, 1)), [0, 1])
+
+
+def test_silhouette_takes_some_of_many_samples():
+    X = np.random.default_rng(0).normal(size=(12_000, 2))
+    kmeans = KMeans(2, n_init=1, random_state=0).fit(X)
+    whole = silhouette_score(kmeans.transform(X), kmeans.labels_)
+    assert silhouette_scorer(kmeans, X) == pytest.approx(whole, abs=0.01)
+
+
+class Told:
+    """Fitted estimator with what it is told."""
+
+    def __init__(self, labels=(), n_clusters=2, **attributes):
+        self.labels, self.n_clusters = np.asarray(labels), n_clusters
+        vars(self).update(attributes)
+
+    def predict(self, X):
+        return self.labels
+
+
+@pytest.mark.parametrize(
+    ("labels", "n_clusters", "expected"),
+    [([0, 1], 2, 1.0), ([0, 0], 2, 0.0), ([0, 0], 1, 1.0), ([0, 0, 3, 3], 4, 0.5), ([0, 0, 0, 1], 2, 0.8112781245)],
+)
+def test_size_entropy_by_hand(labels, n_clusters, expected):
+    assert size_entropy_scorer(Told(labels, n_clusters), np.zeros(len(labels))) == pytest.approx(expected)
+
+
+def test_training_loss_and_restart_agreement_are_those_of_the_fit():
+    told = Told(
+        labels_=np.array([0, 1]),
+        history_=[{"loss": 3.0}, {"loss": 0.25}],
+        fit_report_={"restart_agreement": np.float32([1, 0.5])},
+        n_init=3,
+    )
+    assert training_loss_scorer(told) == -0.25
+    assert restart_agreement_scorer(told) == pytest.approx((0.75 - 0.5) / (1 - 0.5))
+
+
+def test_restart_agreement_needs_restarts():
+    with pytest.raises(ValueError, match="n_init=1 must be at least 2"):
+        restart_agreement_scorer(Told(fit_report_={"restart_agreement": None}, n_init=1))
+
+
+@pytest.mark.parametrize(
+    ("labels", "kept", "expected"),
+    [([0, 0, 1, 1], [1, 1, 1, 1], 1.0), ([0, 0, 1, 1], [1, 0, 1, 0], 0.0), ([3, 3, 3, 3], [1, 1, 1, 1], 0.0)],
+)
+def test_augmentation_agreement_scorer_is_0_by_chance_and_for_one_cluster(labels, kept, expected):
+    told = Told(labels, augmentation_agreement=lambda X: np.array(kept, dtype=bool))
+    assert augmentation_agreement_scorer(told, None) == expected
+
+
+def test_neighbor_agreement_scorer_scores_the_prediction(blobs):
+    X, y = blobs
+    assert neighbor_agreement_scorer(Told(y % 2), X, y) == neighbor_agreement_score(X, y % 2)

@@ -459,6 +459,7 @@ def test_the_loss_of_phase_2_is_that_of_the_loop(X, runtime, membership_epochs):
         dissimilar_threshold=0.34,
         encoder_lr=1e-5,
         lr=1e-3,
+        tol=0.0,
         runtime=runtime,
         monitor=monitor,
     )
@@ -483,6 +484,7 @@ def test_memberships_judge_pairs_in_the_first_epochs_of_phase_2_only(X, runtime,
         dissimilar_threshold=0.2,
         encoder_lr=1e-5,
         lr=1e-3,
+        tol=0.0,
         runtime=runtime,
         monitor=monitor,
     )
@@ -748,3 +750,34 @@ def test_users_module_for_vectors_stays_in_float32():
     vectors = np.random.default_rng(0).normal(size=(30, 5))
     estimator = DACClustering(2, network=Casting(5, 4), max_epochs=1, random_state=0).fit(vectors)
     assert np.array_equal(estimator.labels_, estimator.predict(vectors))
+
+
+# ---- tol ------------------------------------------------------------------------------------------------------------
+
+
+def n_epochs_of(estimator, phase):
+    return [record["phase"] for record in estimator.history_].count(phase)
+
+
+@pytest.mark.parametrize(("tol", "expected"), [(1.0, 2), (0.0, 6)])
+def test_tol_ends_the_loop_once_less_than_that_share_of_labels_changes(X, tol, expected):
+    """At the first look every label counts as changed, at the second some are as they were."""
+    dac = DACClustering(n_clusters=3, max_epochs=6, tol=tol, random_state=0).fit(X)
+    assert n_epochs_of(dac, "DAC") == expected
+    assert dac.converged_
+    dccm = DCCMClustering(n_clusters=3, max_epochs=6, tol=tol, random_state=0).fit(X)
+    assert n_epochs_of(dccm, "DCCM") == expected
+    dcss = DCSSClustering(n_clusters=3, max_epochs=6, tol=tol, center_interval=1, membership_epochs=1, random_state=0)
+    dcss.fit(X)
+    assert n_epochs_of(dcss, "phase 1") == expected
+    assert n_epochs_of(dcss, "phase 2") == expected
+
+
+def test_dac_star_goes_through_all_its_thresholds_whatever_tol(X):
+    dac = DACClustering(n_clusters=3, pair_selection="all", max_epochs=4, tol=1.0, random_state=0).fit(X)
+    assert n_epochs_of(dac, "DAC") == 4
+
+
+def test_memberships_judge_for_as_long_as_asked_whatever_tol(X):
+    dcss = DCSSClustering(n_clusters=3, max_epochs=5, tol=1.0, membership_epochs=4, random_state=0).fit(X)
+    assert n_epochs_of(dcss, "phase 2") == 5

@@ -1,35 +1,12 @@
-"""How good a clustering is: against true labels, and without them.
+"""How well clusters match true classes: accuracy under the best matching, and BCubed precision and recall."""
 
-Scores take label arrays; scorers take a fitted estimator and go into ``scoring=`` of scikit-learn's searches. One of
-them, ``clustering_accuracy_scorer``, needs true labels, so a search that uses it is no longer unsupervised.
-
-Examples
---------
->>> from sklearn.cluster import KMeans
->>> from deepcluster_sk.metrics import clustering_accuracy_scorer
->>> X, y = [[0.0], [0.1], [5.0], [5.1]], [1, 1, 0, 0]
->>> clustering_accuracy_scorer(KMeans(n_clusters=2, random_state=0).fit(X), X, y)
-1.0
-"""
-
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.optimize import linear_sum_assignment
-from sklearn.metrics import make_scorer, silhouette_score
 from sklearn.metrics.cluster import contingency_matrix
-
-__all__ = [
-    "align_labels",
-    "bcubed_graph_precision_recall",
-    "bcubed_precision_recall",
-    "clustering_accuracy_score",
-    "clustering_accuracy_scorer",
-    "confidence_scorer",
-    "silhouette_scorer",
-]
 
 
 def clustering_accuracy_score(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
@@ -226,86 +203,6 @@ def bcubed_graph_precision_recall(labels_true: ArrayLike, graph: ArrayLike | spa
     n_same = 1 + np.bincount(anchor[same], minlength=n)
     class_size = np.bincount(codes)[codes]
     return float((n_same / n_neighbours).mean()), float((n_same / class_size).mean())
-
-
-class _Embeds(Protocol):
-    def predict(self, X: object) -> ArrayLike: ...
-
-    def transform(self, X: object) -> ArrayLike: ...
-
-
-class _GivesProba(Protocol):
-    def predict_proba(self, X: object) -> ArrayLike: ...
-
-
-def silhouette_scorer(estimator: _Embeds, X: object, y: object = None) -> float:
-    """Silhouette of the embedding under the predicted clusters; no true labels used.
-
-    Parameters
-    ----------
-    estimator : fitted estimator with ``predict`` and ``transform``
-        For example a :class:`~deepcluster_sk.DACClustering`.
-    X : array-like of n samples
-        What the estimator takes.
-    y : None
-        Ignored.
-
-    Returns
-    -------
-    silhouette : float, in [-1, 1]
-        -1 where it is not defined: fewer than two clusters in use, or as many as samples.
-
-    Notes
-    -----
-    Silhouettes of different embeddings are not comparable: an embedding that draws everything together into a few
-    points scores high whether or not the points mean anything. So choose restarts or settings of one method by it, not
-    methods. It takes time proportional to n².
-
-    Examples
-    --------
-    >>> from sklearn.cluster import KMeans
-    >>> from deepcluster_sk.metrics import silhouette_scorer
-    >>> X = [[0.0], [0.1], [5.0], [5.1]]
-    >>> round(silhouette_scorer(KMeans(n_clusters=2, random_state=0).fit(X), X), 2)
-    0.99
-    """
-    labels = np.asarray(estimator.predict(X))
-    if not 2 <= len(np.unique(labels)) < len(labels):
-        return -1.0
-    return float(silhouette_score(estimator.transform(X), labels))
-
-
-def confidence_scorer(estimator: _GivesProba, X: object, y: object = None) -> float:
-    """Mean of the largest predicted probability; no true labels used.
-
-    Parameters
-    ----------
-    estimator : fitted estimator with ``predict_proba``
-        For example a :class:`~deepcluster_sk.DCCMClustering`.
-    X : array-like of n samples
-        What the estimator takes.
-    y : None
-        Ignored.
-
-    Returns
-    -------
-    confidence : float, in [0, 1]
-        At least 1 / n_clusters. A network that puts all samples into one cluster is confident, too, so look at the
-        cluster sizes as well.
-
-    Examples
-    --------
-    >>> from sklearn.mixture import GaussianMixture
-    >>> from deepcluster_sk.metrics import confidence_scorer
-    >>> X = [[0.0], [0.1], [5.0], [5.1]]
-    >>> round(confidence_scorer(GaussianMixture(n_components=2, random_state=0).fit(X), X), 4)
-    1.0
-    """
-    return float(np.asarray(estimator.predict_proba(X)).max(axis=1).mean())
-
-
-clustering_accuracy_scorer = make_scorer(clustering_accuracy_score)
-"""Scorer of (estimator, X, y): :func:`clustering_accuracy_score` of ``estimator.predict(X)``."""
 
 
 def _checked_labels(labels: ArrayLike, name: str) -> NDArray[Any]:

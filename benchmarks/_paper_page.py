@@ -1,0 +1,223 @@
+"""The cells of ``paper_tables.py`` as tables of the page "Results"."""
+
+import json
+from itertools import combinations
+from typing import Any
+
+import _paper_pictures
+import numpy as np
+from _analyses import CRITERIA
+from _datasets import LARGE
+from _results import RESULTS
+from paper_tables import cells as planned
+from scipy.stats import spearmanr
+
+PAPER = RESULTS / "paper"
+COMMAND = "python benchmarks/paper_tables.py --table {} --data-dir DIR"
+Cells = list[dict[str, Any]]
+Table = list[list[str]]
+# ACC / NMI in per cent that the papers report, all samples clustered together.
+FIGURES = {
+    "mnist": {"k-means": "53.2/50.0", "AE + k-means": "86.0/80.3", "DAC": "97.75/93.5", "DAC*": "96.6/92.5"},
+    "fashion-mnist": {"k-means": "47.4/51.2", "AE + k-means": "57.9/57.2", "DAC": "62.8/58.9"},
+    "2mnist": {"k-means": "32.3/44.0", "AE + k-means": "44.0/62.8"},
+}
+FIGURES["mnist"] |= {"DCSS_agg": "87.51/81.35", "DCSSu": "96.0/90.0", "DCSS": "98.0/94.7"}
+FIGURES["fashion-mnist"] |= {"DCSS_agg": "59.61/58.47", "DCSSu": "62.9/63.6", "DCSS": "66.4/67.1"}
+FIGURES["2mnist"] |= {"DCSS_agg": "45.21/62.90", "DCSSu": "45.3/63.0", "DCSS": "48.6/67.8"}
+TITLES = {
+    "mnist": "MNIST, all 70,000, default settings",
+    "fashion-mnist": "Fashion-MNIST, all 70,000, default settings",
+    "2mnist": "2MNIST: both together, 140,000 images, K = 20, default settings",
+    "unequal-mnist": "9,298 digits of 16x16 pixels, classes of 8 to 17 %, default settings",
+    "mnist-10k": "MNIST, the first 10,000, default settings",
+    "fashion-mnist-10k": "Fashion-MNIST, the first 10,000, default settings",
+    "mnist-10k-paper": "MNIST, the first 10,000, the papers' settings, each fit ended at 20 minutes",
+    "fashion-mnist-10k-paper": "Fashion-MNIST, the first 10,000, the papers' settings, each fit ended at 20 minutes",
+    "mnist-paper": "MNIST, all 70,000, the papers' settings, each fit ended at 90 minutes",
+    "imbalance": "Imbalance: class 0 of MNIST kept with probability r, class 9 with 1 (DCSS, Figure 7)",
+    "n-samples": "Number of samples (DAC, Figure 7)",
+    "n-clusters": "Number of clusters too small and too large (DCSS, Figure 12)",
+    "growing-k": "Number of classes (DAC, Figure 6), the first classes of 2MNIST",
+    "dccm-thresholds": "Threshold of DCCM's pseudo-labels (DCCM, Figure 6b)",
+    "dcss-thresholds": "Thresholds of DCSS's pairs (DCSS, Figure 11b)",
+    "dcss-parameters": "Parameters of DCSS (Figure 10)",
+    "pair-sampling": "Pair sampling of DCCM, V1 to V4 (supplement, Table 3)",
+    "one-network": "DAC and DCCM with one network (DCCM, Table 5)",
+    "by-epoch": "By epoch (DCCM, Figure 5; DAC, Figure 4; DCSS, Figure 3)",
+    "other-clusterers": "Other clusterers on DAC's label features (DAC, Table 3)",
+    "transfer": "Accuracy of a classifier on frozen features (DCCM, Figure 4)",
+    "criteria": "Criteria without labels: which restart to keep",
+    "choose-n-clusters": "Criteria without labels: how many clusters; there are ten classes",
+    "warnings": "Short fits from a hundred seeds: which of them warned",
+    **{name: f"{name}, default settings" for name in LARGE},
+}
+
+
+def read(table: str) -> Cells:
+    """Cells of a table that exist, in the order they are planned in, and then any others."""
+    found = sorted((PAPER / table).glob("*.json"))
+    order = {cell.path.name: i for i, cell in enumerate(planned([0, 1, 2]).get(table, []))}
+    return [json.loads(path.read_text()) for path in sorted(found, key=lambda path: order.get(path.name, len(order)))]
+
+
+def summary(table: str, cells: Cells) -> Table:
+    """A line a row: mean, spread and worst over seeds, and the paper's figures."""
+    several = len({cell["data"] for cell in cells}) > 1
+    base = cells[0]["data"].split("-first-")[0]
+    header = ["", "seeds", "ACC mean", "± std", "ACC worst", "NMI", "ARI", "mean seconds", "paper's ACC/NMI in %"]
+    lines = [header]
+    for data, row in dict.fromkeys((cell["data"], cell["row"]) for cell in cells):
+        mine = [cell for cell in cells if (cell["data"], cell["row"]) == (data, row)]
+        acc = np.array([cell["acc"] for cell in mine])
+        lines.append(
+            [
+                f"{data}: {row}" if several else row,
+                str(len(mine)),
+                f"{acc.mean():.4f}",
+                f"{acc.std():.4f}" if len(acc) > 1 else "–",
+                f"{acc.min():.4f}",
+                *(f"{np.mean([cell[key] for cell in mine]):.4f}" for key in ("nmi", "ari")),
+                f"{np.mean([cell['seconds'] for cell in mine]):.0f}",
+                FIGURES.get(base, {}).get(row, "") if table in (base, f"{base}-10k") or "paper" in table else "",
+            ]
+        )
+    return lines
+
+
+def epochs_reached(cells: Cells) -> list[str]:
+    """A line a cell, with the epochs of each phase that it came to."""
+    return [
+        f"- {cell['row']}, seed {cell['seed']}: "
+        + ", ".join(f"{phase} {n}" for phase, n in cell.get("epochs", {}).items())
+        for cell in cells
+        if "epochs" in cell
+    ]
+
+
+def probes(cells: Cells) -> Table:
+    """Accuracy of classifiers on frozen features."""
+    lines = [["", "features", "seeds", "held-out accuracy"]]
+    for row in dict.fromkeys(cell["row"] for cell in cells if "probe" in cell):
+        mine = [cell["probe"] for cell in cells if cell["row"] == row]
+        lines += [[row, key, str(len(mine)), f"{np.mean([probe[key] for probe in mine]):.4f}"] for key in mine[0]]
+    return lines
+
+
+def clusterers(cells: Cells) -> Table:
+    """Scores of other clusterers."""
+    found = [cell["clusterers"] for cell in cells]
+    keys = ("acc", "nmi", "ari")
+    return [
+        ["", "ACC", "NMI", "ARI"],
+        *([name, *(f"{np.mean([each[name][key] for each in found]):.4f}" for key in keys)] for name in found[0]),
+        ["DAC itself", *(f"{np.mean([cell[key] for cell in cells]):.4f}" for key in keys)],
+    ]
+
+
+def by_epoch(cells: Cells) -> Table:
+    """What was seen at the first, the middle and the last epoch of each phase."""
+    lines = [["", "phase", "epoch", "seen"]]
+    for cell in cells:
+        for phase in dict.fromkeys(record["phase"] for record in cell["by_epoch"]):
+            mine = [record for record in cell["by_epoch"] if record["phase"] == phase]
+            for record in [mine[i] for i in sorted({0, len(mine) // 2, len(mine) - 1})]:
+                seen = {key: value for key, value in record.items() if key not in ("phase", "epoch")}
+                text = ", ".join(f"{key.replace('_', ' ')} {np.round(value, 3)}" for key, value in seen.items())
+                lines.append([cell["row"], phase, str(record["epoch"] + 1), text])
+    return lines
+
+
+def regret(acc: np.ndarray, score: Any, n_restarts: int) -> float:
+    """How much accuracy the pick of a criterion loses against the best, mean over every choice of so many restarts."""
+    lost = []
+    for chosen in combinations(range(len(acc)), n_restarts):
+        rows = np.array(chosen)
+        lost.append(acc[rows].max() - acc[rows[np.argmax(score(rows))]])
+    return float(np.mean(lost))
+
+
+def criteria_of(cell: dict[str, Any]) -> dict[str, Any]:
+    """Function from rows to scores, by the name of each criterion."""
+    agreement = np.array(cell["agreement"])
+    columns = {name: np.array([fit[name] for fit in cell["fits"]]) for name in CRITERIA}
+    return {
+        **{name: (lambda rows, column=column: column[rows]) for name, column in columns.items()},
+        "restart agreement": lambda rows: agreement[np.ix_(rows, rows)].mean(axis=1),
+        "first restart": lambda rows: -rows,
+    }
+
+
+def criteria(cells: Cells, n_restarts: int = 5) -> Table:
+    """Rank correlation with ACC over restarts, and regret among five of them."""
+    lines = [
+        [
+            "data, method",
+            "ACC mean",
+            "ACC best",
+            *(f"{name}: rank correlation / regret" for name in criteria_of(cells[0])),
+        ]
+    ]
+    for cell in cells:
+        acc = np.array([fit["acc"] for fit in cell["fits"]])
+        every = np.arange(len(acc))
+        entries = []
+        for score in criteria_of(cell).values():
+            values = score(every)
+            rank = spearmanr(values, acc).statistic if np.ptp(values) > 0 < np.ptp(acc) else float("nan")
+            entries.append(f"{rank:+.2f} / {regret(acc, score, n_restarts):.3f}")
+        lines.append([f"{cell['data']}, {cell['row']}", f"{acc.mean():.3f}", f"{acc.max():.3f}", *entries])
+    return lines
+
+
+def n_clusters_criteria(cells: Cells) -> Table:
+    """Mean of each criterion for each number of clusters."""
+    lines = [["data, method", "K", "ACC", "stability", *CRITERIA]]
+    for cell in cells:
+        for n_clusters in dict.fromkeys(fit["n_clusters"] for fit in cell["fits"]):
+            mine = [fit for fit in cell["fits"] if fit["n_clusters"] == n_clusters]
+            means = [f"{np.mean([fit[name] for fit in mine]):.3f}" for name in ("acc", *CRITERIA)]
+            stability = f"{cell['stability'][str(n_clusters)]:.3f}"
+            lines.append([f"{cell['data']}, {cell['row']}", str(n_clusters), means[0], stability, *means[1:]])
+    return lines
+
+
+def warned(cells: Cells) -> Table:
+    """Of the runs far below the median of their kind and of the others, how many carried a warning."""
+    lines = [
+        ["data, method", "fits", "median ACC", "more than .15 below it", "of these warned", "of the others warned"]
+    ]
+    for data, row in dict.fromkeys((cell["data"], cell["row"]) for cell in cells):
+        mine = [fit for cell in cells if (cell["data"], cell["row"]) == (data, row) for fit in cell["fits"]]
+        acc, has_warning = np.array([fit["acc"] for fit in mine]), np.array([bool(fit["warnings"]) for fit in mine])
+        below = acc < np.median(acc) - 0.15
+        of_below = f"{has_warning[below].sum()} of {below.sum()}"
+        of_others = f"{has_warning[~below].sum()} of {(~below).sum()}"
+        lines.append([f"{data}, {row}", str(len(mine)), f"{np.median(acc):.3f}", str(below.sum()), of_below, of_others])
+    return lines
+
+
+SPECIAL = {
+    "criteria": criteria,
+    "choose-n-clusters": n_clusters_criteria,
+    "warnings": warned,
+    "by-epoch": by_epoch,
+    "other-clusterers": clusterers,
+    "transfer": probes,
+}
+
+
+def sections() -> list[tuple[str, list[Table], list[str], list[str], str]]:
+    """Title, tables, pictures, lines and command of every table that has cells."""
+    found = []
+    for name, title in TITLES.items():
+        cells = read(name)
+        if not cells:
+            continue
+        fits, probed = [[cell for cell in cells if ("probe" in cell) == is_probe] for is_probe in (False, True)]
+        tables = [SPECIAL[name](cells)] if name in SPECIAL else [summary(name, fits)] if fits else []
+        if name == "pair-sampling" and probed:
+            tables.append(probes(probed))
+        lines = epochs_reached(cells) if "paper" in name else []
+        found.append((title, tables, _paper_pictures.draw(name, cells), lines, COMMAND.format(name)))
+    return found

@@ -1,0 +1,328 @@
+"""The papers' tables and figures, cell by cell: python benchmarks/paper_tables.py --table mnist --data-dir DIR
+
+DIR holds data sets, or they are downloaded to it (see ``_datasets.py``). Each cell is one fit, or one
+measurement around a fit, kept as a file in benchmarks/results/paper/TABLE; a cell that has its file is not run again,
+so a table may take as many sittings as it needs. ``--plan`` prints what is left, in hours, and runs nothing;
+``--smoke`` runs every data set that needs a GPU, as arrays of its shape, through one step of each method.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import _analyses
+import numpy as np
+from _datasets import DATA_SETS, LARGE, load
+from _methods import BASELINES, VARIANTS, default, images_for, paper
+from _results import RESULTS, TimeLimit, conditions, scores
+
+Measure = Callable[[np.ndarray, np.ndarray, int], dict[str, Any]]
+THREE = ("DAC", "DCCM", "DCSS")
+# Minutes that a fit of 10,000 images of 28x28 pixels takes on two cores, to plan by.
+MINUTES = {"DAC": 1.0, "DAC*": 1.0, "DCSS": 3.0, "DCSSu": 3.0, "DCSS_agg": 3.0, "AE + k-means": 1.5}
+MINUTES |= {"DCCM": 2.0, "DCCM M1": 1.5, "DCCM M2": 1.5, "DCCM M3": 1.5, "k-means": 0.1, "PCA + k-means": 0.05}
+
+
+class Cell(NamedTuple):
+    """One entry of a table."""
+
+    table: str
+    data: str
+    row: str
+    seed: int
+    measure: Measure
+    minutes: float  # planned
+
+    @property
+    def path(self) -> Path:
+        """File of the result."""
+        name = re.sub(r"[^\w.=*+-]+", "_", f"{self.data}--{self.row}--{self.seed}").replace("*", "star")
+        return RESULTS / "paper" / self.table / f"{name}.json"
+
+
+def fitted(make: Callable[[int, int], Any], *, n_clusters: int | None = None, minutes: float | None = None) -> Measure:
+    """Measurement of one fit, with as many clusters as classes by default, stopped before so many minutes are over."""
+
+    def measure(X: np.ndarray, y: np.ndarray, seed: int) -> dict[str, Any]:
+        estimator = make(n_clusters or len(np.unique(y)), seed)
+        if minutes is not None:
+            estimator.set_callbacks(TimeLimit(60 * minutes))
+        start = time.perf_counter()
+        estimator.fit(X)
+        seconds = time.perf_counter() - start
+        figures = {"n_samples": len(X), "seconds": seconds, **scores(y, estimator.labels_)}
+        if hasattr(estimator, "history_"):
+            figures["epochs"] = dict(Counter(record["phase"] for record in estimator.history_))
+            figures["report"] = {
+                key: value for key, value in estimator.fit_report_.items() if key != "restart_agreement"
+            }
+        return figures
+
+    return measure
+
+
+def by_default(method: str, *, n_clusters: int | None = None, **params: Any) -> Measure:
+    """Measurement of a row by our settings."""
+    return fitted(lambda n_clusters, seed: default(method, n_clusters, seed, **params), n_clusters=n_clusters)
+
+
+def by_paper(method: str, minutes: float) -> Measure:
+    """Measurement of a row by the paper's settings."""
+    measure = fitted(lambda n_clusters, seed: paper(method, n_clusters, seed), minutes=minutes)
+    return lambda X, y, seed: measure(images_for(method, X), y, seed)
+
+
+def of_classes(n_classes: int, measure: Measure) -> Measure:
+    """Measurement on the samples of the first classes."""
+    return lambda X, y, seed: measure(X[y < n_classes], y[y < n_classes], seed)
+
+
+def table(name: str, data: str, rows: dict[str, Measure], seeds: list[int], minutes: dict[str, float]) -> list[Cell]:
+    """Every row from every seed."""
+    return [Cell(name, data, row, seed, measure, minutes[row]) for row, measure in rows.items() for seed in seeds]
+
+
+def default_table(name: str, data: str, methods: tuple[str, ...], seeds: list[int], size: float) -> list[Cell]:
+    """Rows by our settings; ``size`` is the number of samples in units of 10,000."""
+    rows = {method: by_default(method) for method in methods}
+    return table(name, data, rows, seeds, {method: MINUTES[method] * size for method in methods})
+
+
+def paper_table(name: str, data: str, methods: tuple[str, ...], seeds: list[int], minutes: float) -> list[Cell]:
+    rows = {method: by_paper(method, minutes) for method in methods}
+    return table(name, data, rows, seeds, dict.fromkeys(methods, minutes))
+
+
+def side_table(name: str, data: str, rows: dict[str, Measure], seeds: list[int], minutes: float) -> list[Cell]:
+    return table(name, data, rows, seeds, dict.fromkeys(rows, minutes))
+
+
+FULL = (*BASELINES, *THREE)
+WITH_PARTS = (*BASELINES, "AE + k-means", "DAC", "DCCM", "DCSSu", "DCSS")
+EVERY = (*BASELINES, *VARIANTS)
+SUBSET, FASHION_SUBSET = "mnist-first-10000", "fashion-mnist-first-10000"
+
+
+def varied(method: str, parameter: str, values: tuple[Any, ...], **fixed: Any) -> dict[str, Measure]:
+    """A row for each value of one parameter."""
+    return {f"{method}, {parameter}={value}": by_default(method, **{**fixed, parameter: value}) for value in values}
+
+
+def thresholds() -> dict[str, Measure]:
+    """DCSS's ζ against γ."""
+    return {
+        f"DCSS, similar_threshold={similar}, dissimilar_threshold={dissimilar}": by_default(
+            "DCSS", similar_threshold=similar, dissimilar_threshold=dissimilar
+        )
+        for similar in (0.6, 0.7, 0.8, 0.9)
+        for dissimilar in (0.1, 0.2, 0.3)
+    }
+
+
+def dcss_parameters() -> dict[str, Measure]:
+    """α, m and T1 of phase 1, and T2 of phase 2."""
+    return {
+        **varied("DCSSu", "centering_weight", (0.0, 0.01, 0.1, 1.0)),
+        **varied("DCSSu", "fuzzifier", (1.1, 1.3, 1.5, 2.0, 3.0)),
+        **varied("DCSSu", "center_interval", (1, 2, 4)),
+        **varied("DCSS", "membership_epochs", (0, 2, 5, 10, 20)),
+    }
+
+
+def one_network() -> dict[str, Measure]:
+    """DAC and DCCM with one network, the one of DAC's paper."""
+    rows = ("DAC*", "DAC", "DCCM M1", "DCCM M2", "DCCM M3", "DCCM")
+    return {method: by_default(method, network="dac-28") for method in rows}
+
+
+def growing(n_classes: tuple[int, ...]) -> dict[str, Measure]:
+    return {
+        f"{method}, {n} classes": of_classes(n, by_default(method)) for n in n_classes for method in ("k-means", *THREE)
+    }
+
+
+PAIR_SAMPLING = ("nearest-random", "nearest-farthest", "random-random", "top-random")
+SHORT = {"at most 10 epochs": {"max_epochs": 10}, "3 epochs": {"max_epochs": 3}}
+CRITERIA_DATA = {  # with thousands of samples; settled on the first two alone, the others are looked at once
+    "digits": 1.8,
+    "mnist-first-4000": 4.0,
+    "fashion-mnist-first-4000": 4.0,
+    "mnist-first-8000-r0.1": 4.4,
+    "fashion-mnist-first-8000-r0.1": 4.4,
+    "unequal-mnist": 9.3,
+    "color-digits": 1.8,
+}
+
+
+def cells(seeds: list[int]) -> dict[str, list[Cell]]:
+    """All tables."""
+    one = seeds[:1]
+    return {
+        "mnist": default_table("mnist", "mnist", FULL, seeds, 6.0),
+        "fashion-mnist": default_table("fashion-mnist", "fashion-mnist", WITH_PARTS, one, 6.0),
+        "2mnist": default_table("2mnist", "2mnist", WITH_PARTS, one, 12.0),
+        "unequal-mnist": default_table("unequal-mnist", "unequal-mnist", FULL, seeds, 0.6),
+        "mnist-10k": default_table("mnist-10k", SUBSET, EVERY, seeds, 1.0),
+        "fashion-mnist-10k": default_table("fashion-mnist-10k", FASHION_SUBSET, EVERY, seeds, 1.0),
+        "mnist-10k-paper": paper_table("mnist-10k-paper", SUBSET, tuple(VARIANTS), one, 20.0),
+        "fashion-mnist-10k-paper": paper_table("fashion-mnist-10k-paper", FASHION_SUBSET, tuple(VARIANTS), one, 20.0),
+        "mnist-paper": paper_table("mnist-paper", "mnist", THREE, one, 90.0),
+        "imbalance": [
+            cell
+            for rate in (0.1, 0.3, 0.5, 0.7, 0.9)
+            for cell in default_table("imbalance", f"{SUBSET}-r{rate}", ("k-means", *THREE), seeds, 0.5 + rate / 2)
+        ],
+        "n-samples": [
+            cell
+            for n in (1000, 2000, 5000, 10000, 20000)
+            for cell in default_table("n-samples", f"mnist-first-{n}", ("k-means", *THREE), one, (n / 10_000) ** 0.7)
+        ],
+        "n-clusters": side_table(
+            "n-clusters",
+            SUBSET,
+            {
+                f"{method}, n_clusters={n}": by_default(method, n_clusters=n)
+                for n in (5, 8, 10, 12, 15, 20)
+                for method in ("k-means", *THREE)
+            },
+            one,
+            1.5,
+        ),
+        "growing-k": side_table("growing-k", "2mnist-first-20000", growing((5, 10, 15, 20)), one, 2.5),
+        "dccm-thresholds": side_table(
+            "dccm-thresholds", "digits", varied("DCCM", "label_threshold", (0.1, 0.3, 0.5, 0.7, 0.9)), seeds, 0.3
+        ),
+        "dcss-thresholds": side_table("dcss-thresholds", "digits", thresholds(), seeds, 0.5),
+        "dcss-parameters": side_table("dcss-parameters", "digits", dcss_parameters(), seeds, 0.5),
+        "pair-sampling": [
+            *side_table("pair-sampling", "digits", varied("DCCM", "pair_sampling", PAIR_SAMPLING), seeds, 0.3),
+            *side_table(
+                "pair-sampling",
+                "digits",
+                {f"probe, {name}": _analyses.pair_sampling_probe(name) for name in PAIR_SAMPLING},
+                seeds,
+                1.0,
+            ),
+        ],
+        "one-network": side_table("one-network", SUBSET, one_network(), one, 6.0),
+        "by-epoch": side_table(
+            "by-epoch",
+            "digits",
+            {
+                "BCubed of the pseudo-graph": _analyses.bcubed_by_epoch,
+                "elements of label features": _analyses.elements_by_epoch,
+                "samples without a neighbour": _analyses.without_neighbor_by_epoch,
+            },
+            one,
+            0.7,
+        ),
+        "other-clusterers": side_table("other-clusterers", "digits", {"DAC": _analyses.other_clusterers}, seeds, 0.5),
+        "transfer": side_table(
+            "transfer", "digits", {method: _analyses.transfer(method) for method in THREE}, seeds, 1.0
+        ),
+        "criteria": [
+            Cell("criteria", data, method, seed, _analyses.criteria(method), 10 * (size / 10) ** 0.5 * MINUTES[method])
+            for data, size in CRITERIA_DATA.items()
+            for method in THREE
+            for seed in one
+        ],
+        "choose-n-clusters": [
+            Cell(
+                "choose-n-clusters", data, method, seed, _analyses.n_clusters_criteria(method, (5, 8, 10, 12, 15)), 10.0
+            )
+            for data in ("digits", "mnist-first-4000")
+            for method in THREE
+            for seed in one
+        ],
+        "warnings": [
+            Cell("warnings", data, f"{method}, {name}", seed, _analyses.criteria(method, **params), 2.0)
+            for data in ("digits", "digits-r0.1")
+            for method in THREE
+            for name, params in SHORT.items()
+            for seed in range(10)
+        ],
+    }
+
+
+def commit() -> str:
+    """Version of the checkout, with "-dirty" where it holds changes."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
+    return subprocess.run(command, cwd=RESULTS, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def run(cell: Cell, data_dir: str) -> None:
+    """Measure a cell and write its file."""
+    X, y = load(cell.data, data_dir)
+    start = time.perf_counter()
+    figures = cell.measure(X, y, cell.seed)
+    seconds = figures.pop("seconds", time.perf_counter() - start)
+    record = {"table": cell.table, "data": cell.data, "row": cell.row, "seed": cell.seed}
+    cell.path.parent.mkdir(parents=True, exist_ok=True)
+    cell.path.write_text(
+        json.dumps({**record, "seconds": seconds, **figures, **conditions(), "commit": commit()}, indent=1) + "\n"
+    )
+    print(f"{cell.table:20s} {cell.row:40s} seed {cell.seed}  ACC {figures['acc']:.4f}  {seconds:6.0f} s", flush=True)
+
+
+def smoke() -> Iterator[str]:
+    """One epoch of each method on random images of the shape of each large data set, loaded from files."""
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in LARGE:
+            _, shape, n_classes = DATA_SETS[name]
+            n = max(32, n_classes)
+            X, y = rng.integers(256, size=(n, *shape), dtype=np.uint8), np.arange(n) % n_classes
+            np.savez(Path(folder) / f"{name.replace('-', '_')}.npz", X=X, y=y)
+            X, y = load(name, folder)
+            for method in THREE:
+                labels = default(method, n_classes, 0, max_epochs=1, batch_size=n).fit_predict(X)
+                yield f"{name}: {method} gave {len(labels)} of {n} images {len(np.unique(labels))} clusters"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", nargs="+", choices=[*cells([0]), *LARGE], help="all but the large ones by default")
+    parser.add_argument("--data-dir", default="data")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--hours", type=float, default=float("inf"), help="start no cell after so long")
+    parser.add_argument("--plan", action="store_true")
+    parser.add_argument("--smoke", action="store_true")
+    options = parser.parse_args()
+    if options.smoke:
+        for line in smoke():
+            print(line, flush=True)
+        return
+    tables = cells(options.seeds)
+    tables |= {name: default_table(name, name, THREE, options.seeds, 60.0) for name in LARGE}
+    chosen = options.table or cells([0])
+    left = [cell for name in chosen for cell in tables[name] if not cell.path.exists()]
+    for name in chosen:
+        mine = [cell.minutes for cell in left if cell.table == name]
+        done, n_cells = len(tables[name]) - len(mine), len(tables[name])
+        print(f"{name:24s} {done:3d} of {n_cells:3d} cells done, {sum(mine) / 60:5.1f} h left")
+    print(f"{'in all':24s} {sum(cell.minutes for cell in left) / 60:5.1f} h", flush=True)
+    if options.plan:
+        return
+    start, n_failed = time.perf_counter(), 0
+    for cell in left:
+        if time.perf_counter() - start > 3600 * options.hours:
+            break
+        try:
+            run(cell, options.data_dir)
+        except Exception:  # one cell that fails is not to cost the others
+            traceback.print_exc()
+            n_failed += 1
+    sys.exit(min(n_failed, 1))
+
+
+if __name__ == "__main__":
+    main()

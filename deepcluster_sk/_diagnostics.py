@@ -1,0 +1,88 @@
+"""What a fit says of itself without true labels: which restart is kept, and how far to trust it."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepcluster_sk._engine import Monitor
+from deepcluster_sk.exceptions import CollapseWarning
+from deepcluster_sk.metrics import align_labels
+
+# A cluster with a larger share than this counts as a collapse.
+_NEARLY_ALL = 0.95
+
+
+class Run(NamedTuple):
+    """One trained network, and what it makes of the samples it was trained on."""
+
+    network: Any
+    monitor: Monitor
+    converged: bool
+    precision: str
+    n_components: int  # of the embedding
+    labels: NDArray[np.intp]  # (n,), columns of the network's output
+    confidence: NDArray[np.float32]  # (n,), largest probability
+    augmentation_agreement: float | None  # share of samples that keep their label under a random transform
+    sizes: NDArray[np.intp]  # (n_clusters,), samples in each of the network's clusters
+
+    @property
+    def rank(self) -> tuple[int, bool, float]:
+        """Smaller is better: first clusters that stay empty, then one that holds nearly all, then the final loss.
+
+        The loss alone would prefer a collapse, in which all pairs agree.
+        """
+        history = self.monitor.history
+        loss = history[-1]["loss"] if history else float("inf")
+        return int((self.sizes == 0).sum()), bool(self.sizes.max() > _NEARLY_ALL * len(self.labels)), loss
+
+
+def used_first(sizes: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Clusters with those in use first, else in the order they have, so that ties fall as in prediction."""
+    return np.argsort(sizes == 0, kind="stable")
+
+
+def restart_agreement(labels: NDArray[np.intp], others: Sequence[NDArray[np.intp]]) -> NDArray[np.float32] | None:
+    """Share of the other restarts that put each sample into the cluster it has in ``labels``; None without others.
+
+    Returns
+    -------
+    agreement : ndarray of shape (n,), float32, in [0, 1], or None
+    """
+    if not others:
+        return None
+    return np.mean([align_labels(labels, other) == labels for other in others], axis=0, dtype=np.float32)
+
+
+def fit_report(run: Run, others: Sequence[NDArray[np.intp]], *, stacklevel: int) -> dict[str, Any]:
+    """Diagnostics of the run that is kept, beside the labels of the other restarts; warns of a collapse.
+
+    Returns
+    -------
+    report : dict
+        What the estimators' ``fit_report_`` holds.
+    """
+    n_clusters, n_used = len(run.sizes), int((run.sizes > 0).sum())
+    last = run.monitor.history[-1] if run.monitor.history else {}
+    report = {
+        "n_clusters_used": n_used,
+        "cluster_sizes": run.sizes[used_first(run.sizes)].tolist(),
+        "largest_share": float(run.sizes.max() / run.sizes.sum()),
+        "mean_confidence": float(run.confidence.mean()),
+        "augmentation_agreement": run.augmentation_agreement,
+        "restart_agreement": restart_agreement(run.labels, others),
+        "selected_share": last.get("selected_share"),
+        "label_change": last.get("label_change"),
+        "precision": run.precision,
+    }
+    if n_used < n_clusters or (n_clusters > 1 and report["largest_share"] > _NEARLY_ALL):
+        warnings.warn(
+            f"{n_used} of {n_clusters} clusters are used and the largest holds "
+            f"{report['largest_share']:.0%} of the samples. X may have fewer distinct groups than n_clusters; "
+            "else try another random_state, n_init > 1, or a smaller lr. fit_report_ has the figures.",
+            CollapseWarning,
+            stacklevel=stacklevel + 1,
+        )
+    return report

@@ -1,0 +1,190 @@
+"""What a fitted estimator says of samples: clusters, probabilities, embedding, and how stable the clusters are."""
+
+import copy
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from deepcluster_sk._data import ArraySamples
+from deepcluster_sk._engine import Runtime, infer
+from deepcluster_sk._torch_state import own_torch_state
+from deepcluster_sk._validation import check_fits, check_samples, refuse_single_image, warn_of_other_range
+from deepcluster_sk.augment import Augmentation, resolve_augmentation
+
+# From embedding (n, d) and cluster probabilities (n, n_clusters) of a batch to what is wanted of them.
+Choose = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
+
+
+class PredictionMixin:
+    """Prediction from the attributes that ``fit`` sets; a subclass says what it represents a batch by."""
+
+    network: Any
+    augment: Any
+    image_shape: Any
+    module_: Any
+    _scaling: Any
+    _sample_shape: tuple[int, ...]
+    _seen_shape: tuple[int, ...]
+    _cluster_order: list[int]
+
+    @abstractmethod
+    def _represent(self, network: Any, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Embedding (n, d) and cluster probabilities (n, n_clusters) of a batch."""
+
+    def _standardizes(self) -> bool:
+        """Whether samples are scaled and standardised; not for a network that was trained elsewhere."""
+        return True
+
+    def _has_own_module(self) -> bool:
+        """Whether the network is the user's, of which nothing is known but that it takes float32 in torch's order."""
+        return isinstance(self.network, nn.Module) or getattr(self, "encoder", None) is not None
+
+    def predict(self, X: Any) -> NDArray[np.intp]:
+        """Cluster of each sample: the most probable one.
+
+        Parameters
+        ----------
+        X : array-like
+            Samples of the same shape and range as in :meth:`fit`.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,), int64, in [0, n_clusters)
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If X does not fit what the estimator was fitted on.
+        """
+        (labels,) = self._apply(
+            self.module_, self._new_samples(X), lambda _, proba: (proba[:, self._cluster_order].argmax(1),)
+        )
+        return labels
+
+    def predict_proba(self, X: Any) -> NDArray[np.float32]:
+        """Probability of each cluster for each sample.
+
+        Parameters
+        ----------
+        X : array-like
+            Samples of the same shape and range as in :meth:`fit`.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_clusters), float32, rows sum to 1
+            Clusters that hold training samples come first, unused ones last.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If X does not fit what the estimator was fitted on.
+        """
+        (proba,) = self._apply(self.module_, self._new_samples(X), lambda _, proba: (proba[:, self._cluster_order],))
+        return proba
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Embedding of each sample.
+
+        Parameters
+        ----------
+        X : array-like
+            Samples of the same shape and range as in :meth:`fit`.
+
+        Returns
+        -------
+        embedding : ndarray of shape (n_samples, n_components), float32
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If X does not fit what the estimator was fitted on.
+        """
+        (embedding,) = self._apply(self.module_, self._new_samples(X), lambda embedding, _: (embedding,))
+        return embedding
+
+    def augmentation_agreement(self, X: Any) -> NDArray[np.bool_]:
+        """Whether each sample keeps its cluster under a random transform by ``augment``.
+
+        Parameters
+        ----------
+        X : array-like
+            Samples of the same shape and range as in :meth:`fit`.
+
+        Returns
+        -------
+        kept : ndarray of shape (n_samples,), bool
+            The same at every call, if ``augment`` draws from nothing but the generator it is handed and torch's own.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If X does not fit what the estimator was fitted on, or ``augment=None``.
+        """
+        check_is_fitted(self, "module_")
+        if self.augment is None:
+            raise ValueError("augment=None must be a transform, for samples to keep their cluster under it or not.")
+        samples = self._new_samples(X)
+
+        def label(_: Tensor, proba: Tensor) -> tuple[Tensor, ...]:
+            return (proba.argmax(1),)
+
+        with own_torch_state(next(self.module_.parameters()).device):  # a user's transform may draw from torch's own
+            torch.manual_seed(0)
+            augment = resolve_augmentation(self.augment, self._seen_shape)
+            (labels,) = self._apply(self.module_, samples, label)
+            (moved,) = self._apply(self.module_, samples, label, augment=augment)
+        return labels == moved
+
+    def _new_samples(self, X: Any) -> ArraySamples:
+        check_is_fitted(self, "module_")
+        refuse_single_image(X, self._sample_shape)
+        array = check_samples(self, X, self.image_shape, reset=False)
+        check_fits(array, self._sample_shape, type(self).__name__)
+        if array.ndim == 4 and self._standardizes():
+            warn_of_other_range(array, self._scaling.offset, self._scaling.scale)
+        return ArraySamples(array, self._scaling)
+
+    def _apply(
+        self,
+        module: nn.Module,
+        samples: ArraySamples,
+        choose: Choose,
+        *,
+        indices: Tensor | None = None,
+        augment: Augmentation | None = None,
+    ) -> tuple[NDArray[Any], ...]:
+        """What ``choose`` takes from the embedding and probabilities of samples, or transforms, computed in float32.
+
+        For feature vectors the built-in networks compute them in float64, and they are rounded.
+        """
+        dtype, own = torch.float32, self._has_own_module()
+        if len(samples.sample_shape) == 1 and not own:
+            # In float32 a product depends in its last bits on how many rows it has; vectors are cheap enough.
+            module, dtype = copy.deepcopy(module).double(), torch.float64
+        device = next(module.parameters()).device
+        transform = (lambda batch, _: batch) if augment is None else augment
+        runtime = Runtime(
+            device, "float32", transform, torch.Generator().manual_seed(0), batch_size=2, channels_last=not own
+        )
+
+        def chosen(batch: Tensor) -> tuple[Tensor, ...]:
+            seen = batch if augment is None else runtime.transform(batch)
+            embedding, proba = self._represent(module, seen.to(dtype))
+            return choose(embedding.float(), proba.float())
+
+        with torch.inference_mode():
+            return tuple(output.numpy() for output in infer(module, chosen, samples, runtime, indices))

@@ -1,0 +1,374 @@
+"""Scorers of (estimator, X, y) for scikit-learn's searches: one with true labels, the others without them.
+
+All are the better the larger they are. Which of them to choose restarts by is measured on the docs page "Results".
+Where values of one can be compared between other things than restarts with the same parameters, its docstring says so.
+"""
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.decomposition import PCA
+from sklearn.metrics import make_scorer, silhouette_score
+from sklearn.neighbors import NearestNeighbors
+
+from deepcluster_sk._validation import as_array
+from deepcluster_sk.metrics._labels import clustering_accuracy_score
+
+# Scores that take time proportional to n² are taken on this many samples, drawn by a fixed seed.
+_N_SAMPLES = 10_000
+# Neighbours are looked for among this many principal components.
+_N_COMPONENTS = 64
+_N_NEIGHBORS = 5
+# These are fitted on as many samples.
+_N_FITTED = 2_500
+
+
+class _Predicts(Protocol):
+    def predict(self, X: object) -> ArrayLike: ...
+
+
+class _Embeds(_Predicts, Protocol):
+    def transform(self, X: object) -> ArrayLike: ...
+
+
+class _GivesProba(Protocol):
+    def predict_proba(self, X: object) -> ArrayLike: ...
+
+
+class _Transforms(_Predicts, Protocol):
+    def augmentation_agreement(self, X: object) -> NDArray[np.bool_]: ...
+
+
+clustering_accuracy_scorer = make_scorer(clustering_accuracy_score)
+"""Scorer of (estimator, X, y): :func:`clustering_accuracy_score` of ``estimator.predict(X)``."""
+
+
+def silhouette_scorer(estimator: _Embeds, X: object, y: object = None) -> float:
+    """Silhouette of the embedding under the predicted clusters; no true labels used.
+
+    Parameters
+    ----------
+    estimator : fitted estimator with ``predict`` and ``transform``
+        For example a :class:`~deepcluster_sk.DACClustering`.
+    X : array-like of n samples
+        What the estimator takes.
+    y : None
+        Ignored.
+
+    Returns
+    -------
+    silhouette : float, in [-1, 1]
+        Of all samples, or of 10,000 of them. -1 where it is not defined: fewer than two clusters in use, or as many as
+        samples.
+
+    Notes
+    -----
+    Silhouettes of different embeddings are not comparable: an embedding that draws everything together into a few
+    points scores high whether or not the points mean anything. So choose restarts or settings of one method by it, not
+    methods.
+
+    Examples
+    --------
+    >>> from sklearn.cluster import KMeans
+    >>> from deepcluster_sk.metrics import silhouette_scorer
+    >>> X = [[0.0], [0.1], [5.0], [5.1]]
+    >>> round(silhouette_scorer(KMeans(n_clusters=2, random_state=0).fit(X), X), 2)
+    0.99
+    """
+    labels, embedding = np.asarray(estimator.predict(X)), np.asarray(estimator.transform(X))
+    some = _some(len(labels))
+    labels, embedding = labels[some], embedding[some]
+    if not 2 <= len(np.unique(labels)) < len(labels):
+        return -1.0
+    return float(silhouette_score(embedding, labels))
+
+
+def confidence_scorer(estimator: _GivesProba, X: object, y: object = None) -> float:
+    """Mean of the largest predicted probability; no true labels used.
+
+    Parameters
+    ----------
+    estimator : fitted estimator with ``predict_proba``
+        For example a :class:`~deepcluster_sk.DCCMClustering`.
+    X : array-like of n samples
+        What the estimator takes.
+    y : None
+        Ignored.
+
+    Returns
+    -------
+    confidence : float, in [0, 1]
+        At least 1 / n_clusters. A network that puts all samples into one cluster is confident, too, so look at the
+        cluster sizes as well.
+
+    Examples
+    --------
+    >>> from sklearn.mixture import GaussianMixture
+    >>> from deepcluster_sk.metrics import confidence_scorer
+    >>> X = [[0.0], [0.1], [5.0], [5.1]]
+    >>> round(confidence_scorer(GaussianMixture(n_components=2, random_state=0).fit(X), X), 4)
+    1.0
+    """
+    return float(np.asarray(estimator.predict_proba(X)).max(axis=1).mean())
+
+
+def augmentation_agreement_scorer(estimator: _Transforms, X: object, y: object = None) -> float:
+    r"""How much oftener than by chance samples keep their cluster under a random transform; no true labels used.
+
+    .. math:: (o - e) / (1 - e)
+
+    where o is the share of samples that keep it, and e what it would be if transforms were put into the clusters at
+    random: the sum of squared shares of the clusters.
+
+    Parameters
+    ----------
+    estimator : fitted estimator of this package
+        Its ``augment`` makes the transforms.
+    X : array-like of n samples
+        What the estimator takes.
+    y : None
+        Ignored.
+
+    Returns
+    -------
+    agreement : float, at most 1
+        0 is chance, and the value for fewer than two clusters in use.
+
+    Raises
+    ------
+    ValueError
+        If ``augment=None``.
+
+    Notes
+    -----
+    Settings and methods with the same ``augment`` and ``n_clusters`` can be compared. Weaker transforms agree more
+    often, and so do fewer clusters as long as whole classes are joined.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from deepcluster_sk import DACClustering
+    >>> from deepcluster_sk.metrics import augmentation_agreement_scorer
+    >>> X = load_digits(n_class=2).images[:100]
+    >>> dac = DACClustering(2, max_epochs=10, random_state=0).fit(X)
+    >>> augmentation_agreement_scorer(dac, X) <= 1
+    True
+    """
+    return _beyond_chance(float(estimator.augmentation_agreement(X).mean()), np.asarray(estimator.predict(X)))
+
+
+def neighbor_agreement_score(X: ArrayLike, labels: ArrayLike) -> float:
+    r"""How much oftener than by chance nearest neighbours in X are in one cluster.
+
+    .. math:: (o - e) / (1 - e)
+
+    where o is the share of pairs of a sample and one of its five nearest neighbours that share a cluster, and e what it
+    would be if neighbours were drawn at random: the sum of squared shares of the clusters.
+
+    Parameters
+    ----------
+    X : array-like of n samples
+        Numbers, in rows of any shape.
+    labels : array-like of shape (n,)
+        Clusters, by any names.
+
+    Returns
+    -------
+    agreement : float, at most 1
+        0 is chance, and the value for fewer than two clusters in use.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, or there are fewer than two samples.
+
+    Notes
+    -----
+    Neighbours are by Euclidean distance among the first 64 principal components of X itself, of 10,000 samples if there
+    are more. No embedding enters, so methods and settings with the same number of clusters can be compared. Joining
+    clusters that lie apart costs nothing, so it finds too few clusters rather than too many; where neighbours in X mean
+    nothing, as with photographs, neither does this.
+
+    Examples
+    --------
+    >>> from deepcluster_sk.metrics import neighbor_agreement_score
+    >>> X = [[0.0], [0.1], [0.2], [0.3], [0.4], [0.5], [5.0], [5.1], [5.2], [5.3], [5.4], [5.5]]
+    >>> neighbor_agreement_score(X, ["a"] * 6 + ["b"] * 6)
+    1.0
+    """
+    samples, labels = np.asarray(as_array(X)), np.asarray(labels)
+    if len(samples) != len(labels) or len(samples) < 2:
+        raise ValueError(
+            f"X has {len(samples)} samples and labels {len(labels)}; both need the same number, 2 or more."
+        )
+    some = _some(len(labels))
+    labels = labels[some]
+    neighbors = _neighbors(samples[some])
+    return _beyond_chance(float((labels[neighbors] == labels[:, None]).mean()), labels)
+
+
+def _neighbors(samples: NDArray[Any]) -> NDArray[np.intp]:
+    """Indices (n, 5) of each sample's nearest others among the principal components."""
+    portions = [portion.reshape(len(portion), -1) for portion in np.array_split(samples, -(-len(samples) // _N_FITTED))]
+    subset = portions[0].astype(np.float32)
+    with np.errstate(invalid="ignore"):  # samples that are all equal have no variance to take ratios of
+        components = PCA(min(_N_COMPONENTS, *subset.shape), random_state=0).fit(subset)
+    components.set_output(transform="default")  # whatever the user's own configuration is
+    points = np.concatenate([components.transform(portion.astype(np.float32)) for portion in portions])
+    search = NearestNeighbors(n_neighbors=min(_N_NEIGHBORS, len(points) - 1)).fit(points)
+    return search.kneighbors(return_distance=False)
+
+
+def _beyond_chance(observed: float, labels: NDArray[Any]) -> float:
+    """Agreement less what it is by chance, for clusters of these sizes; 0 for fewer than two."""
+    shares = np.unique(labels, return_counts=True)[1] / len(labels)
+    expected = float(np.square(shares).sum())
+    return 0.0 if len(shares) < 2 else (observed - expected) / (1 - expected)
+
+
+def neighbor_agreement_scorer(estimator: _Predicts, X: Any, y: object = None) -> float:
+    """:func:`neighbor_agreement_score` of the predicted clusters; no true labels used.
+
+    Parameters
+    ----------
+    estimator : fitted estimator with ``predict``
+        Of any kind.
+    X : array-like of n samples
+        What the estimator takes, numbers in rows of any shape.
+    y : None
+        Ignored.
+
+    Returns
+    -------
+    agreement : float, at most 1
+
+    Examples
+    --------
+    >>> from sklearn.cluster import KMeans
+    >>> from deepcluster_sk.metrics import neighbor_agreement_scorer
+    >>> X = [[0.0], [0.1], [0.2], [0.3], [0.4], [0.5], [5.0], [5.1], [5.2], [5.3], [5.4], [5.5]]
+    >>> neighbor_agreement_scorer(KMeans(n_clusters=2, random_state=0).fit(X), X)
+    1.0
+    """
+    return neighbor_agreement_score(X, estimator.predict(X))
+
+
+def size_entropy_scorer(estimator: Any, X: object, y: object = None) -> float:
+    """Entropy of the shares of the clusters, in units of its maximum; no true labels used.
+
+    Parameters
+    ----------
+    estimator : fitted estimator with ``predict`` and ``n_clusters``
+        For example a :class:`~deepcluster_sk.DACClustering`; no pipeline.
+    X : array-like of n samples
+        What the estimator takes.
+    y : None
+        Ignored.
+
+    Returns
+    -------
+    entropy : float, in [0, 1]
+        1 for clusters of equal size and for ``n_clusters=1``.
+
+    Notes
+    -----
+    It prefers equal sizes, whether or not the classes have them.
+
+    Examples
+    --------
+    >>> from sklearn.cluster import KMeans
+    >>> from deepcluster_sk.metrics import size_entropy_scorer
+    >>> X = [[0.0], [0.1], [5.0], [5.1]]
+    >>> size_entropy_scorer(KMeans(n_clusters=2, random_state=0).fit(X), X)
+    1.0
+    """
+    labels = np.asarray(estimator.predict(X))
+    shares = np.unique(labels, return_counts=True)[1] / len(labels)
+    n_clusters = estimator.n_clusters
+    return 1.0 if n_clusters == 1 else float(-(shares * np.log(shares)).sum() / np.log(n_clusters))
+
+
+def training_loss_scorer(estimator: Any, X: object = None, y: object = None) -> float:
+    """Loss of the last epoch of training, with its sign changed; no true labels used.
+
+    Parameters
+    ----------
+    estimator : fitted estimator with ``history_``
+        Trained for an epoch at least.
+    X : array-like of n samples
+        Ignored: the loss is that of the samples of ``fit``.
+    y : None
+        Ignored.
+
+    Returns
+    -------
+    score : float
+
+    Notes
+    -----
+    Of pair losses a collapse has the lowest, and training that ``tol`` ended early has another loss than training to
+    the end.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from deepcluster_sk import DACClustering
+    >>> from deepcluster_sk.metrics import training_loss_scorer
+    >>> X = load_digits(n_class=2).images[:100]
+    >>> dac = DACClustering(2, max_epochs=2, random_state=0).fit(X)
+    >>> training_loss_scorer(dac) == -dac.history_[-1]["loss"]
+    True
+    """
+    return -float(estimator.history_[-1]["loss"])
+
+
+def restart_agreement_scorer(estimator: Any, X: object = None, y: object = None) -> float:
+    """How much oftener than by chance the other restarts give a sample the cluster of the one kept; no labels used.
+
+    The mean of ``fit_report_["restart_agreement"]``, with chance as in :func:`augmentation_agreement_scorer`.
+
+    Parameters
+    ----------
+    estimator : fitted estimator of this package
+        With ``n_init`` of at least 2.
+    X : array-like of n samples
+        Ignored: the restarts are those of ``fit``.
+    y : None
+        Ignored.
+
+    Returns
+    -------
+    agreement : float, at most 1
+        0 for fewer than two clusters in use.
+
+    Raises
+    ------
+    ValueError
+        If there was one restart only.
+
+    Notes
+    -----
+    Clusters of two restarts are matched one to one, as for the accuracy. Settings and methods can be compared.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from deepcluster_sk import DACClustering
+    >>> from deepcluster_sk.metrics import restart_agreement_scorer
+    >>> X = load_digits(n_class=2).images[:100]
+    >>> dac = DACClustering(2, max_epochs=5, n_init=2, random_state=0).fit(X)
+    >>> restart_agreement_scorer(dac) <= 1
+    True
+    """
+    agreement = estimator.fit_report_["restart_agreement"]
+    if agreement is None:
+        raise ValueError(f"n_init={estimator.n_init} must be at least 2, for restarts to agree or not.")
+    return _beyond_chance(float(agreement.mean()), estimator.labels_)
+
+
+def _some(n_samples: int) -> NDArray[np.intp]:
+    """Indices of at most so many samples as a score is taken on, in order."""
+    if n_samples <= _N_SAMPLES:
+        return np.arange(n_samples)
+    return np.sort(np.random.default_rng(0).choice(n_samples, _N_SAMPLES, replace=False))
