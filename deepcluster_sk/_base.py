@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import Tags
 from torch import Tensor, nn
@@ -38,10 +38,8 @@ def own_copy(network: Any) -> Any:
 
 
 class BaseDeepClustering(
-    PredictionMixin,
     CallbackSupportMixin,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
+    PredictionMixin,
     ClusterMixin,
     BaseEstimator,
     metaclass=ABCMeta,
@@ -185,11 +183,11 @@ class BaseDeepClustering(
             widths.add(embedding.shape[1])
             return proba.argmax(1), proba.amax(1)
 
-        labels, confidence = self._apply(network, samples, judge)
+        labels, confidence = self._apply(samples, judge, network=network)
         agreement = None
         if self.augment is not None:
             some = torch.randperm(len(samples), generator=runtime.generator)[:_N_TRANSFORMED]
-            (moved, _) = self._apply(network, samples, judge, indices=some, augment=runtime.augment)
+            (moved, _) = self._apply(samples, judge, network=network, indices=some, augment=runtime.augment)
             agreement = float((labels[some.numpy()] == moved).mean())
         return Run(
             network=network,

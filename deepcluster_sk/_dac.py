@@ -247,9 +247,7 @@ class DACClustering(LoopClustering):
         ValueError
             If X does not fit what the estimator was fitted on.
         """
-        (features,) = self._apply(
-            self.module_, self._new_samples(X), lambda features, _: (features[:, self._cluster_order],)
-        )
+        (features,) = self._apply(self._new_samples(X), lambda features, _: (features[:, self._cluster_order],))
         return features
 
     def _represent(self, network: ClusterNetwork, batch: Tensor) -> tuple[Tensor, Tensor]:

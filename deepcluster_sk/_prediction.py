@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
@@ -21,7 +22,7 @@ from deepcluster_sk.augment import Augmentation, resolve_augmentation
 Choose = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
 
 
-class PredictionMixin:
+class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     """Prediction from the attributes that ``fit`` sets; a subclass says what it represents a batch by."""
 
     network: Any
@@ -64,9 +65,7 @@ class PredictionMixin:
         ValueError
             If X does not fit what the estimator was fitted on.
         """
-        (labels,) = self._apply(
-            self.module_, self._new_samples(X), lambda _, proba: (proba[:, self._cluster_order].argmax(1),)
-        )
+        (labels,) = self._apply(self._new_samples(X), lambda _, proba: (proba[:, self._cluster_order].argmax(1),))
         return labels
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
@@ -89,7 +88,7 @@ class PredictionMixin:
         ValueError
             If X does not fit what the estimator was fitted on.
         """
-        (proba,) = self._apply(self.module_, self._new_samples(X), lambda _, proba: (proba[:, self._cluster_order],))
+        (proba,) = self._apply(self._new_samples(X), lambda _, proba: (proba[:, self._cluster_order],))
         return proba
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -111,7 +110,7 @@ class PredictionMixin:
         ValueError
             If X does not fit what the estimator was fitted on.
         """
-        (embedding,) = self._apply(self.module_, self._new_samples(X), lambda embedding, _: (embedding,))
+        (embedding,) = self._apply(self._new_samples(X), lambda embedding, _: (embedding,))
         return embedding
 
     def augmentation_agreement(self, X: Any) -> NDArray[np.bool_]:
@@ -145,8 +144,8 @@ class PredictionMixin:
         with own_torch_state(next(self.module_.parameters()).device):  # a user's transform may draw from torch's own
             torch.manual_seed(0)
             augment = resolve_augmentation(self.augment, self._seen_shape)
-            (labels,) = self._apply(self.module_, samples, label)
-            (moved,) = self._apply(self.module_, samples, label, augment=augment)
+            (labels,) = self._apply(samples, label)
+            (moved,) = self._apply(samples, label, augment=augment)
         return labels == moved
 
     def _new_samples(self, X: Any) -> ArraySamples:
@@ -160,10 +159,10 @@ class PredictionMixin:
 
     def _apply(
         self,
-        module: nn.Module,
         samples: ArraySamples,
         choose: Choose,
         *,
+        network: nn.Module | None = None,
         indices: Tensor | None = None,
         augment: Augmentation | None = None,
     ) -> tuple[NDArray[Any], ...]:
@@ -171,6 +170,7 @@ class PredictionMixin:
 
         For feature vectors the built-in networks compute them in float64, and they are rounded.
         """
+        module = self.module_ if network is None else network
         dtype, own = torch.float32, self._has_own_module()
         if len(samples.sample_shape) == 1 and not own:
             # In float32 a product depends in its last bits on how many rows it has; vectors are cheap enough.

@@ -339,7 +339,7 @@ def test_unused_clusters_are_numbered_last(Estimator, fitted, X):
     output.bias.data[1] = -1e3
     array = check_samples(estimator, X, None, reset=False)
     samples = ArraySamples(array, estimator._scaling)
-    columns, confidence = estimator._apply(network, samples, lambda _, proba: (proba.argmax(1), proba.amax(1)))
+    columns, confidence = estimator._apply(samples, lambda _, proba: (proba.argmax(1), proba.amax(1)), network=network)
     sizes = np.bincount(columns, minlength=estimator.n_clusters)
     assert sizes[1] == 0
     run = run_of(columns, network=network, confidence=confidence, sizes=sizes)
