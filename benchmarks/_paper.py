@@ -38,9 +38,13 @@ def paper_estimator(method: str, seed: int):
         first_phase_epochs=200,
         second_phase_epochs=20,
         batch_size=500,
+        lr=1e-3,
         first_phase_lr=1e-6,
+        encoder_lr=1e-5,
+        logit_scale=None,
         contrastive_weight=0.0,
         mnet_start_epochs=0,
+        membership_epochs=5,
         random_state=seed,
     )
 

@@ -49,13 +49,14 @@ class DCSSClustering(BaseDeepClustering):
         Epochs of each phase; None grows shorter with n, 0 skips the phase. The authors take 200, 200 and 20.
     batch_size : int, default=256
         Least number of samples a step; the authors take 500.
-    lr : float, default=1e-3
-        Learning rate of MNet (Adam).
+    lr : float, default=1e-4
+        Learning rate of MNet (Adam); the authors take 1e-3.
     first_phase_lr : float, default=1e-7
         Learning rate of phase 1 (SGD with momentum 0.9, on losses summed over samples and over pixels in
         [0, 1] or standardised features). The authors' 1e-6 undoes a contrastive start on images of 28x28 pixels.
-    encoder_lr : float, default=1e-5
-        Learning rate of the encoder in phase 2 (Adam).
+    encoder_lr : float, default=1e-4
+        Learning rate of the encoder in phase 2 (Adam). The authors' 1e-5 hardly moves it; without ``logit_scale`` the
+        default scatters the clusters.
     tol : float, default=0.0
         The method's own phases end once less than this share of the labels changes from one look at them to the next;
         0 never ends them early.
@@ -72,12 +73,15 @@ class DCSSClustering(BaseDeepClustering):
         Epochs T1 of phase 1 between updates of the centres.
     second_phase : bool, default=True
         False is DCSSu: phase 1 alone, with the memberships as probabilities.
+    logit_scale : float or None, default=1.5
+        Standard deviation over the batch that MNet's logits start with, by a batch norm behind its last layer, without
+        which clusters vanish one by one; None leaves it out, as the paper does.
     mnet_start_epochs : int or None, default=None
         Epochs in which MNet first learns the clusters of phase 1; None grows shorter with n, 0 starts it from random
         weights, as the paper does.
-    membership_epochs : int, default=5
-        Epochs T2 of phase 2 in which memberships judge the pairs. From some 6,600 samples on, the default phase 2 has
-        no more than these: left to judge itself, MNet lost a cluster on 10,000 MNIST images.
+    membership_epochs : int, default=10
+        Epochs T2 of phase 2 in which memberships judge the pairs; the authors take 5. From some 7,300 samples on, the
+        default phase 2 has no more than these: left to judge itself, MNet loses what it had on 10,000 MNIST images.
     similar_threshold : float, default=0.8
         Inner product ζ from which two samples are adjacent, in [0, 1].
     dissimilar_threshold : float, default=0.2
@@ -176,9 +180,9 @@ class DCSSClustering(BaseDeepClustering):
         first_phase_epochs: int | None = None,
         second_phase_epochs: int | None = None,
         batch_size: int = 256,
-        lr: float = 1e-3,
+        lr: float = 1e-4,
         first_phase_lr: float = 1e-7,
-        encoder_lr: float = 1e-5,
+        encoder_lr: float = 1e-4,
         tol: float = 0.0,
         n_init: int = 1,
         fuzzifier: float = 1.5,
@@ -186,8 +190,9 @@ class DCSSClustering(BaseDeepClustering):
         cluster_losses: Literal["successive", "aggregated"] = "successive",
         center_interval: int = 2,
         second_phase: bool = True,
+        logit_scale: float | None = 1.5,
         mnet_start_epochs: int | None = None,
-        membership_epochs: int = 5,
+        membership_epochs: int = 10,
         similar_threshold: float = 0.8,
         dissimilar_threshold: float = 0.2,
         contrastive_weight: float = 1.0,
@@ -219,6 +224,7 @@ class DCSSClustering(BaseDeepClustering):
         self.cluster_losses = cluster_losses
         self.center_interval = center_interval
         self.second_phase = second_phase
+        self.logit_scale = logit_scale
         self.mnet_start_epochs = mnet_start_epochs
         self.membership_epochs = membership_epochs
         self.similar_threshold = similar_threshold
@@ -240,6 +246,8 @@ class DCSSClustering(BaseDeepClustering):
         check_number("centering_weight", self.centering_weight, float, 0)
         check_choice("cluster_losses", self.cluster_losses, ("successive", "aggregated"))
         check_number("center_interval", self.center_interval, int, 1)
+        if self.logit_scale is not None:
+            check_number("logit_scale", self.logit_scale, float, 0, low_open=True)
         check_choice("second_phase", self.second_phase, (True, False))
         check_number("membership_epochs", self.membership_epochs, int, 0)
         check_number("similar_threshold", self.similar_threshold, float, 0, 1)
@@ -267,7 +275,7 @@ class DCSSClustering(BaseDeepClustering):
             "pretraining": self._n_epochs("pretrain_epochs", n_samples, at_500=60),
             "phase 1": self._n_epochs("first_phase_epochs", n_samples, at_500=8),
             "label start": self._n_epochs("mnet_start_epochs", n_samples, at_500=40),
-            "phase 2": self._n_epochs("second_phase_epochs", n_samples, at_500=20),
+            "phase 2": self._n_epochs("second_phase_epochs", n_samples, at_500=40),
         }
         if self.encoder is not None:
             phases |= {"pretraining": 0, "phase 1": 0}
@@ -284,7 +292,12 @@ class DCSSClustering(BaseDeepClustering):
         else:
             encoder, decoder = own_copy(self.encoder), None
         return DCSSNetwork(
-            encoder, decoder, sample_shape=sample_shape, n_clusters=self.n_clusters, fuzzifier=self.fuzzifier
+            encoder,
+            decoder,
+            sample_shape=sample_shape,
+            n_clusters=self.n_clusters,
+            fuzzifier=self.fuzzifier,
+            logit_scale=self.logit_scale,
         )
 
     def _train(self, network: DCSSNetwork, samples: ArraySamples, runtime: Runtime, monitor: Monitor) -> bool:

@@ -335,7 +335,7 @@ def test_unused_clusters_are_numbered_last(Estimator, fitted, X):
     """A column of the network that no sample falls into, before columns that are used."""
     estimator = copy.deepcopy(fitted[Estimator])
     network = copy.deepcopy(estimator.module_)
-    output = network.mnet[-1] if Estimator is DCSSClustering else network.classifier[1]
+    output = network.mnet[-1][1] if Estimator is DCSSClustering else network.classifier[1]
     output.bias.data[1] = -1e3
     array = check_samples(estimator, X, None, reset=False)
     samples = ArraySamples(array, estimator._scaling)

@@ -458,6 +458,13 @@ def test_mnet_is_128_128_with_batch_norm_and_relu():
     assert kinds.count(nn.BatchNorm1d) == kinds.count(nn.ReLU) == 2
 
 
+def test_mnet_may_norm_its_logits():
+    mnet = build_mnet(10, 7, logit_scale=1.5)
+    assert dense_shapes(mnet) == [(128, 10), (128, 128), (7, 128)]
+    logits = mnet(rand(0, 50, 10))
+    np.testing.assert_allclose(logits.std(0, correction=0).detach().numpy(), np.full(7, 1.5), rtol=1e-2)
+
+
 def dcss_network(n_clusters=3):
     autoencoder = build_autoencoder("autoencoder-fc-small", (4,), latent_dim=2)
     network = DCSSNetwork(

@@ -9,7 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepcluster_sk.networks._layers import MODULE_ERRORS, ConvBlock, Shape, Standardize, conv, dense, output_shape
+from deepcluster_sk.networks._layers import (
+    MODULE_ERRORS,
+    ConvBlock,
+    Shape,
+    Standardize,
+    conv,
+    dense,
+    normed_classifier,
+    output_shape,
+)
 from deepcluster_sk.pairs import fuzzy_memberships
 
 
@@ -212,7 +221,7 @@ def _users_autoencoder(network: nn.Module, sample_shape: Shape) -> Autoencoder:
     return Autoencoder(encoder, decoder)
 
 
-def build_mnet(latent_dim: int, n_clusters: int) -> nn.Sequential:
+def build_mnet(latent_dim: int, n_clusters: int, logit_scale: float | None = None) -> nn.Sequential:
     """MNet of DCSS: latent - 128 - 128 - n_clusters with batch norm and ReLU; gives logits.
 
     Parameters
@@ -221,6 +230,9 @@ def build_mnet(latent_dim: int, n_clusters: int) -> nn.Sequential:
         Length of the latent vector u.
     n_clusters : int
         Number of outputs.
+    logit_scale : float or None, default=None
+        Standard deviation over the batch that each logit starts with, by a batch norm behind the last layer; None
+        leaves that out, as the paper does.
 
     Returns
     -------
@@ -238,7 +250,8 @@ def build_mnet(latent_dim: int, n_clusters: int) -> nn.Sequential:
     >>> build_mnet(10, 3)(torch.zeros(2, 10)).shape
     torch.Size([2, 3])
     """
-    return nn.Sequential(dense(latent_dim, 128), dense(128, 128), nn.Linear(128, n_clusters))
+    last = nn.Linear(128, n_clusters) if logit_scale is None else normed_classifier(128, n_clusters, logit_scale)
+    return nn.Sequential(dense(latent_dim, 128), dense(128, 128), last)
 
 
 class DCSSNetwork(nn.Module):
@@ -256,6 +269,8 @@ class DCSSNetwork(nn.Module):
         Number of centres and of MNet's outputs.
     fuzzifier : float
         m of the memberships.
+    logit_scale : float or None, default=None
+        As in :func:`build_mnet`.
 
     Attributes
     ----------
@@ -282,7 +297,14 @@ class DCSSNetwork(nn.Module):
     centers: Tensor
 
     def __init__(
-        self, encoder: nn.Module, decoder: nn.Module | None, *, sample_shape: Shape, n_clusters: int, fuzzifier: float
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module | None,
+        *,
+        sample_shape: Shape,
+        n_clusters: int,
+        fuzzifier: float,
+        logit_scale: float | None = None,
     ) -> None:
         super().__init__()
         needed = f"encoder={type(encoder).__name__} must give a vector for a sample of shape {sample_shape}"
@@ -295,7 +317,7 @@ class DCSSNetwork(nn.Module):
         self.standardize = Standardize(sample_shape[0])
         self.encoder = encoder
         self.decoder: nn.Module = decoder if decoder is not None else nn.Identity()
-        self.mnet = build_mnet(latent_shape[0], n_clusters)
+        self.mnet = build_mnet(latent_shape[0], n_clusters, logit_scale)
         self.fuzzifier = fuzzifier
         self.uses_mnet = True
         self.register_buffer("centers", torch.zeros(n_clusters, latent_shape[0]))

@@ -7,7 +7,16 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from deepcluster_sk.networks._layers import MODULE_ERRORS, Shape, Standardize, conv, dense, output_of, output_shape
+from deepcluster_sk.networks._layers import (
+    MODULE_ERRORS,
+    Shape,
+    Standardize,
+    conv,
+    dense,
+    normed_classifier,
+    output_of,
+    output_shape,
+)
 
 
 class Stages(NamedTuple):
@@ -206,7 +215,7 @@ def _dccm_network(
         nn.Sequential(layers),
         "conv2_1" if large else "conv1_2",
         dense(256, embedding_dim),
-        _classifier(embedding_dim, n_clusters),
+        normed_classifier(embedding_dim, n_clusters),
     )
 
 
@@ -324,16 +333,9 @@ def _head(
     n_features: int, n_clusters: int, embedding_dim: int | None, logit_scale: float
 ) -> tuple[nn.Module, nn.Module]:
     if embedding_dim is None:
-        return _Pool(), _classifier(n_features, n_clusters, logit_scale)
+        return _Pool(), normed_classifier(n_features, n_clusters, logit_scale)
     embedder = nn.Sequential(_Pool(), dense(n_features, embedding_dim))
-    return embedder, _classifier(embedding_dim, n_clusters, logit_scale)
-
-
-def _classifier(n_features: int, n_clusters: int, logit_scale: float = 1.0) -> nn.Sequential:
-    """Linear layer and batch norm: without it all samples of an untrained network are alike, and training collapses."""
-    normalize = nn.BatchNorm1d(n_clusters)
-    nn.init.constant_(normalize.weight, logit_scale)
-    return nn.Sequential(nn.Linear(n_features, n_clusters, bias=False), normalize)
+    return embedder, normed_classifier(embedding_dim, n_clusters, logit_scale)
 
 
 def _feature_width(module: nn.Module, sample_shape: Shape) -> int:

@@ -73,6 +73,13 @@ def dense(n_in: int, n_out: int, *, identity: bool = False) -> nn.Sequential:
     return nn.Sequential(linear, nn.BatchNorm1d(n_out), nn.ReLU())
 
 
+def normed_classifier(n_features: int, n_clusters: int, logit_scale: float = 1.0) -> nn.Sequential:
+    """Linear layer and batch norm: without it all samples of an untrained network are alike, and training collapses."""
+    normalize = nn.BatchNorm1d(n_clusters)
+    nn.init.constant_(normalize.weight, logit_scale)
+    return nn.Sequential(nn.Linear(n_features, n_clusters, bias=False), normalize)
+
+
 def output_of(function: Callable[[Tensor], Tensor], module: nn.Module, sample_shape: Shape) -> Tensor:
     """What ``function``, which runs ``module``, makes of two samples; running statistics and modes stay as they are."""
     modes = [(part, part.training) for part in module.modules()]
