@@ -121,14 +121,11 @@ class BaseDeepClustering(
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
 
         with own_torch_state(device):
-            best = self._run(samples, seed, device, context, X, y)
-            others = []
-            for restart in range(1, self.n_init):
-                if best.monitor.stopped:
-                    break
-                best, other = sorted(
-                    (best, self._run(samples, seed + restart, device, context, X, y)), key=lambda run: run.rank
-                )
+            best = last = self._run(samples, seed, device, context, X, y)
+            others: list[NDArray[np.intp]] = []
+            while len(others) + 1 < self.n_init and not last.monitor.stopped:
+                last = self._run(samples, seed + len(others) + 1, device, context, X, y)
+                best, other = sorted((best, last), key=lambda run: run.rank)
                 others.append(other.labels)
         self._store(best, others, samples)
         context.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=lambda: {})

@@ -55,8 +55,8 @@ class DCSSClustering(BaseDeepClustering):
         Learning rate of phase 1 (SGD with momentum 0.9, on losses summed over samples and over pixels in
         [0, 1] or standardised features). The authors' 1e-6 undoes a contrastive start on images of 28x28 pixels.
     encoder_lr : float, default=1e-4
-        Learning rate of the encoder in phase 2 (Adam). The authors' 1e-5 hardly moves it; without ``logit_scale`` the
-        default scatters the clusters.
+        Learning rate of the encoder in phase 2 (Adam). The authors' 1e-5 hardly moves it; with ``logit_scale=None``
+        more than that makes the clusters worse.
     tol : float, default=0.0
         The method's own phases end once less than this share of the labels changes from one look at them to the next;
         0 never ends them early.
@@ -74,8 +74,8 @@ class DCSSClustering(BaseDeepClustering):
     second_phase : bool, default=True
         False is DCSSu: phase 1 alone, with the memberships as probabilities.
     logit_scale : float or None, default=1.5
-        Standard deviation over the batch that MNet's logits start with, by a batch norm behind its last layer, without
-        which clusters vanish one by one; None leaves it out, as the paper does.
+        Standard deviation over the batch that MNet's logits start with, by a batch norm behind its last layer. It is to
+        keep clusters from vanishing while the encoder learns; None leaves it out, as the paper does.
     mnet_start_epochs : int or None, default=None
         Epochs in which MNet first learns the clusters of phase 1; None grows shorter with n, 0 starts it from random
         weights, as the paper does.

@@ -145,7 +145,7 @@ def select_n_clusters(
     n_repeats : int, default=3
         Fits of each, from the seeds ``random_state``, ``random_state + 1``, ...; 2 at least.
     scoring : callable of (estimator, X), default=silhouette_scorer
-        A scorer whose values can be compared between numbers of clusters.
+        What is compared between numbers of clusters; see the notes.
     random_state : int, default=0
         First seed.
     n_jobs : int or None, default=None
@@ -159,6 +159,11 @@ def select_n_clusters(
     ------
     TypeError, ValueError
         If a parameter is not valid, or the estimator has no parameter ``n_clusters``.
+
+    Notes
+    -----
+    The silhouette finds K in an embedding that does not depend on it. A deep estimator draws its own embedding into as
+    many clumps as it was asked for, so look at the stability too: the largest K that is still stable.
 
     Examples
     --------

@@ -444,6 +444,16 @@ def test_a_stop_ends_the_restarts_too(X):
     assert len(stop.seen) == 2
 
 
+def test_a_stop_in_a_later_restart_ends_them_even_if_an_earlier_one_is_kept(X, monkeypatch):
+    stopped = run_of([0, 0, 1, 1], 0.7)
+    stopped.monitor.stopped = True
+    given = iter([run_of([0, 1, 1, 0], 0.3), stopped, run_of([0, 1, 0, 1], 0.1)])
+    monkeypatch.setattr(DACClustering, "_run", lambda *args: next(given))
+    dac = DACClustering(n_clusters=2, n_init=3).fit(X[:4])
+    assert_array_equal(dac.labels_, [0, 1, 1, 0])
+    assert next(given).monitor.history == [{"loss": 0.1}]  # was not run
+
+
 def test_one_cluster_with_nearly_all_is_a_collapse():
     run = run_of(np.arange(3).repeat([97, 2, 1]), n_clusters=3)
     with pytest.warns(CollapseWarning, match="3 of 3 clusters are used and the largest holds 97%"):
