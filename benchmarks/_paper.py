@@ -32,7 +32,8 @@ def paper_estimator(method: str, seed: int):
             random_state=seed,
         )
     return DCSSClustering(
-        network="autoencoder-conv",
+        network="autoencoder-residual",
+        latent_dim=10,
         augment=None,
         pretrain_epochs=200,
         first_phase_epochs=200,

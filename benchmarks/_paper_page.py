@@ -49,7 +49,7 @@ TITLES = {
     "transfer": "Accuracy of a classifier on frozen features (DCCM, Figure 4)",
     "criteria": "Criteria without labels: which restart to keep",
     "choose-n-clusters": "Criteria without labels: how many clusters; there are ten classes",
-    "warnings": "Short fits from a hundred seeds: which of them warned",
+    "warnings": "Short fits from fifty seeds: which of them warned",
     **{name: f"{name}, default settings" for name in LARGE},
 }
 

@@ -184,10 +184,17 @@ class DCCM(Setting):
 
 class DCSS(Setting):
     def build(self, shape, network):
-        name = "autoencoder-conv" if network == "auto" else network
-        autoencoder = build_autoencoder(name, shape, 10)
-        parts = autoencoder.encoder, autoencoder.decoder
-        self.network = self.place(DCSSNetwork(*parts, sample_shape=shape, n_clusters=N_CLUSTERS, fuzzifier=1.5))
+        default = network == "auto"
+        autoencoder = build_autoencoder(network, shape, latent_dim=64 if default else 10)
+        built = DCSSNetwork(
+            autoencoder.encoder,
+            autoencoder.decoder,
+            sample_shape=shape,
+            n_clusters=N_CLUSTERS,
+            fuzzifier=1.5,
+            logit_scale=1.5 if default else None,
+        )
+        self.network = self.place(built)
         with torch.no_grad():
             self.network.centers.copy_(self.network.encode(self.images[:N_CLUSTERS]) + 0.01)
         self.build_optimizer()
@@ -353,8 +360,8 @@ def comparisons(precision: str) -> dict[str, tuple[Callable[..., Setting], dict[
         "DAC": (maker(DAC, SMALL, "dac-28"), with_folding),
         "DCCM, all positions": (maker(DCCM, LARGE, "dccm-32", block=BATCH), with_parts),
         "DCCM, 16 positions": (maker(DCCM, LARGE, "dccm-32", positions=16, block=BATCH), for_positions),
-        "DCSS phase 1": (maker(Phase1, SMALL, "autoencoder-conv"), with_parts),
-        "DCSS phase 2": (maker(Phase2, SMALL, "autoencoder-conv"), with_folding),
+        "DCSS phase 1": (maker(Phase1, SMALL, "autoencoder-residual"), with_parts),
+        "DCSS phase 2": (maker(Phase2, SMALL, "autoencoder-residual"), with_folding),
     }
 
 

@@ -35,8 +35,8 @@ class DCSSClustering(BaseDeepClustering):
         A trained encoder to latent vectors (n, d) of your own: pretraining and phase 1 are left out, and phase 2 works
         on it (the paper's general framework). It is copied, never changed, and given X as it is, in float32 and with
         channels first: neither scaled nor standardised.
-    latent_dim : int, default=10
-        Length of the latent vector u of the built-in autoencoders.
+    latent_dim : int, default=64
+        Number of entries of the latent vector u of the built-in autoencoders; the authors take 10.
     image_shape : tuple (height, width[, channels]) or None, default=None
         Shape of one image; needed where X is flattened or its layout is ambiguous.
     augment : "auto", None or callable, default="auto"
@@ -163,7 +163,7 @@ class DCSSClustering(BaseDeepClustering):
     >>> X = load_digits(n_class=3).images[:150]
     >>> dcss = DCSSClustering(n_clusters=3, max_epochs=20, random_state=0).fit(X)
     >>> dcss.labels_.shape, dcss.cluster_centers_.shape
-    ((150,), (3, 10))
+    ((150,), (3, 64))
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class DCSSClustering(BaseDeepClustering):
         *,
         network: str | nn.Module = "auto",
         encoder: nn.Module | None = None,
-        latent_dim: int = 10,
+        latent_dim: int = 64,
         image_shape: tuple[int, ...] | None = None,
         augment: Any = "auto",
         max_epochs: int | None = None,

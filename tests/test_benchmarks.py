@@ -142,11 +142,12 @@ def dcss_network(images, samples, runtime):
     return network
 
 
+@pytest.mark.parametrize("name", ["autoencoder-conv", "autoencoder-residual"])
 @pytest.mark.parametrize("shape", [(1, 28, 20), (3, 31, 32)])
 @pytest.mark.parametrize("with_gradient", [True, False])
-def test_plain_networks_give_the_same(shape, with_gradient):
+def test_plain_networks_give_the_same(name, shape, with_gradient):
     """Sizes that are not all twice the size before."""
-    autoencoder = build_autoencoder("autoencoder-conv", shape, 4).double()
+    autoencoder = build_autoencoder(name, shape, 4).double()
     batch = torch.randn(3, *shape, dtype=torch.float64)
     autoencoder(batch)  # running statistics that are not 0 and 1
     autoencoder.eval()

@@ -119,7 +119,7 @@ def test_embeddings_are_what_the_papers_call_features(fitted, X):
     assert label_features.shape == (len(X), 4)
     assert_allclose(np.linalg.norm(label_features, axis=1), 1, atol=1e-5)
     assert fitted[DCCMClustering].transform(X).shape == (len(X), 64)
-    assert fitted[DCSSClustering].transform(X).shape == (len(X), 10)
+    assert fitted[DCSSClustering].transform(X).shape == (len(X), 64)
 
 
 def test_dcss_centers_are_in_label_order(X):

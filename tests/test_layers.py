@@ -27,7 +27,7 @@ LAYERS = (
     {"networks._layers", "losses", "metrics._labels"},
     {"metrics._scorers"},
     {"metrics"},
-    {"networks._cluster", "networks._autoencoder", "networks._discriminator"},
+    {"networks._cluster", "networks._autoencoder", "networks._discriminator", "networks._mnet"},
     {"networks"},
     {"_engine"},
     {"_start"},

@@ -407,8 +407,20 @@ def test_fully_connected_autoencoder_is_the_custom_of_dec():
     assert isinstance(autoencoder.encoder[-1], nn.Linear)  # no ReLU on the latent vector
 
 
-def test_convolutional_autoencoder_has_stages_of_32_64_and_128_channels():
-    autoencoder = build_autoencoder("autoencoder-conv", (1, 28, 28), latent_dim=10)
+def test_convolutional_autoencoder_shares_its_encoder_with_the_other_methods():
+    encoder = build_autoencoder("autoencoder-conv", (1, 28, 28), latent_dim=10).encoder
+    backbone = build_cluster_network("conv", (1, 28, 28), n_clusters=10).backbone
+    assert str(encoder[:-2]) == str(backbone)
+    assert dense_shapes(encoder[-2:]) == [(10, 128)]
+
+
+def test_convolutional_autoencoder_has_latent_vectors_of_unit_length():
+    encoder = build_autoencoder("autoencoder-conv", (1, 28, 28), latent_dim=10).encoder
+    torch.testing.assert_close(encoder(rand(0, 5, 1, 28, 28)).norm(dim=1), torch.ones(5))
+
+
+def test_residual_autoencoder_has_stages_of_32_64_and_128_channels():
+    autoencoder = build_autoencoder("autoencoder-residual", (1, 28, 28), latent_dim=10)
     strided = [c.out_channels for c in autoencoder.encoder.modules() if isinstance(c, nn.Conv2d) and c.stride == (2, 2)]
     assert strided == [32, 64, 128]
     assert autoencoder.encoder[-1].in_features == 128 * 4 * 4

@@ -1,4 +1,4 @@
-"""Autoencoders, MNet, and the network of DCSS that they make up."""
+"""Autoencoders of DCSS: fully connected ones, and convolutional ones for images."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,13 +13,10 @@ from deepcluster_sk.networks._layers import (
     MODULE_ERRORS,
     ConvBlock,
     Shape,
-    Standardize,
     conv,
-    dense,
-    normed_classifier,
+    conv_backbone,
     output_shape,
 )
-from deepcluster_sk.pairs import fuzzy_memberships
 
 
 class Autoencoder(nn.Module):
@@ -118,31 +115,61 @@ class _UpsampledConv(nn.Conv2d):
         return cropped if cropped.shape == doubled.shape else cropped.clone()  # gaps in memory make batch norm slow
 
 
+class _UnitLength(nn.Module):
+    """Vectors of length 1: their length is noise to k-means, as the contrastive loss sees directions alone."""
+
+    def forward(self, latent: Tensor) -> Tensor:
+        return F.normalize(latent.to(torch.promote_types(latent.dtype, torch.float32)), dim=1)
+
+
 def _conv_autoencoder(sample_shape: Shape, latent_dim: int) -> Autoencoder:
+    """The network of :func:`conv_backbone` to unit vectors, and stages of 128, 64 and 32 channels back; any size."""
+    encoder = conv_backbone(sample_shape)
+    encoder.add_module("latent", nn.Linear(output_shape(encoder, sample_shape)[0], latent_dim))
+    encoder.add_module("unit", _UnitLength())
+    stages = _halved_stages(sample_shape)
+    return Autoencoder(encoder, _conv_decoder(stages, latent_dim, residual=False))
+
+
+def _residual_autoencoder(sample_shape: Shape, latent_dim: int) -> Autoencoder:
     """Stages of 32, 64 and 128 channels, each halving the image and with one residual bottleneck; any size."""
-    channels, height, width = sample_shape
-    sizes, widths = [(height, width)], [channels]
-    for n_out in (32, 64, 128):
-        if min(sizes[-1]) < 2:
-            break
-        sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
-        widths.append(n_out)
+    stages = _halved_stages(sample_shape)
     encoder: list[nn.Module] = []
-    decoder: list[nn.Module] = []
-    for n_in, n_out, size in zip(widths[:-1], widths[1:], sizes[:-1], strict=True):
+    for (n_in, *_), (n_out, *_) in pairwise(stages):
         encoder += [
             ConvBlock(nn.Conv2d(n_in, n_out, 3, stride=2, padding=1), nn.BatchNorm2d(n_out), nn.ReLU()),
             _Bottleneck(n_out),
         ]
-        up = [_Bottleneck(n_out), _UpsampledConv(n_out, n_in, size)]
-        outermost = not decoder
-        decoder = up + ([] if outermost else [nn.BatchNorm2d(n_in), nn.ReLU()]) + decoder
-    innermost = (widths[-1], *sizes[-1])
-    n_inner = int(torch.Size(innermost).numel())
+    n_inner = int(torch.Size(stages[-1]).numel())
     return Autoencoder(
         nn.Sequential(*encoder, nn.Flatten(), nn.Linear(n_inner, latent_dim)),
-        nn.Sequential(nn.Linear(latent_dim, n_inner), nn.Unflatten(1, innermost), nn.ReLU(), *decoder),
+        _conv_decoder(stages, latent_dim, residual=True),
     )
+
+
+def _halved_stages(sample_shape: Shape) -> list[Shape]:
+    """Shapes (c, h, w) of a sample and of its maps with 32, 64 and 128 channels, as many as can be halved."""
+    stages = [sample_shape]
+    for n_out in (32, 64, 128):
+        _, height, width = stages[-1]
+        if min(height, width) < 2:
+            break
+        stages.append((n_out, (height + 1) // 2, (width + 1) // 2))
+    return stages
+
+
+def _conv_decoder(stages: Sequence[Shape], latent_dim: int, *, residual: bool) -> nn.Sequential:
+    """From a latent vector through the maps of ``stages``, the last first, perhaps each with a residual bottleneck."""
+    layers: list[nn.Module] = [
+        nn.Linear(latent_dim, int(torch.Size(stages[-1]).numel())),
+        nn.Unflatten(1, stages[-1]),
+    ]
+    for (n_in, *_), (n_out, *size) in pairwise(reversed(stages)):
+        layers += [nn.BatchNorm2d(n_in), nn.ReLU()]
+        if residual:
+            layers.append(_Bottleneck(n_in))
+        layers.append(_UpsampledConv(n_in, n_out, (size[0], size[1])))
+    return nn.Sequential(*layers)
 
 
 class _AutoencoderEntry(NamedTuple):
@@ -154,6 +181,7 @@ AUTOENCODERS: dict[str, _AutoencoderEntry] = {
     "autoencoder-fc": _AutoencoderEntry(partial(_fc_autoencoder, hidden=(500, 500, 2000)), None),
     "autoencoder-fc-small": _AutoencoderEntry(partial(_fc_autoencoder, hidden=(128, 128, 256)), None),
     "autoencoder-conv": _AutoencoderEntry(_conv_autoencoder, 3),
+    "autoencoder-residual": _AutoencoderEntry(_residual_autoencoder, 3),
 }
 
 
@@ -219,170 +247,3 @@ def _users_autoencoder(network: nn.Module, sample_shape: Shape) -> Autoencoder:
     if len(latent_shape) != 1 or decoded_shape != tuple(sample_shape):
         raise ValueError(f"{needed}; it encodes to {latent_shape} and decodes to {decoded_shape}.")
     return Autoencoder(encoder, decoder)
-
-
-def build_mnet(latent_dim: int, n_clusters: int, logit_scale: float | None = None) -> nn.Sequential:
-    """MNet of DCSS: latent - 128 - 128 - n_clusters with batch norm and ReLU; gives logits.
-
-    Parameters
-    ----------
-    latent_dim : int
-        Length of the latent vector u.
-    n_clusters : int
-        Number of outputs.
-    logit_scale : float or None, default=None
-        Standard deviation over the batch that each logit starts with, by a batch norm behind the last layer; None
-        leaves that out, as the paper does.
-
-    Returns
-    -------
-    mnet : nn.Sequential
-        Maps (n, latent_dim) to (n, n_clusters).
-
-    References
-    ----------
-    Sadeghi and Armanfard, "Deep Clustering with Self-Supervision using Pairwise Similarities", 2024, Section 3.2.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from deepcluster_sk.networks import build_mnet
-    >>> build_mnet(10, 3)(torch.zeros(2, 10)).shape
-    torch.Size([2, 3])
-    """
-    last = nn.Linear(128, n_clusters) if logit_scale is None else normed_classifier(128, n_clusters, logit_scale)
-    return nn.Sequential(dense(latent_dim, 128), dense(128, 128), last)
-
-
-class DCSSNetwork(nn.Module):
-    """Encoder, decoder, cluster centres and MNet.
-
-    Parameters
-    ----------
-    encoder : nn.Module
-        Maps standardised samples to latent vectors (n, latent_dim).
-    decoder : nn.Module or None
-        Back again; None where the encoder was trained elsewhere.
-    sample_shape : tuple of int
-        (c, h, w) of images, (n_features,) of feature vectors.
-    n_clusters : int
-        Number of centres and of MNet's outputs.
-    fuzzifier : float
-        m of the memberships.
-    logit_scale : float or None, default=None
-        As in :func:`build_mnet`.
-
-    Attributes
-    ----------
-    centers : Tensor of shape (n_clusters, latent_dim)
-        Cluster centres in the latent space.
-    uses_mnet : bool
-        Whether the cluster probabilities are MNet's output, or else the memberships.
-
-    Raises
-    ------
-    ValueError
-        If the encoder does not give one vector a sample.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from torch import nn
-    >>> from deepcluster_sk.networks import DCSSNetwork
-    >>> network = DCSSNetwork(nn.Linear(4, 2), None, sample_shape=(4,), n_clusters=3, fuzzifier=1.5)
-    >>> network(torch.zeros(5, 4)).shape
-    torch.Size([5, 3])
-    """
-
-    centers: Tensor
-
-    def __init__(
-        self,
-        encoder: nn.Module,
-        decoder: nn.Module | None,
-        *,
-        sample_shape: Shape,
-        n_clusters: int,
-        fuzzifier: float,
-        logit_scale: float | None = None,
-    ) -> None:
-        super().__init__()
-        needed = f"encoder={type(encoder).__name__} must give a vector for a sample of shape {sample_shape}"
-        try:
-            latent_shape = output_shape(encoder, sample_shape)
-        except MODULE_ERRORS as error:
-            raise ValueError(f"{needed}; it raised: {error}") from error
-        if len(latent_shape) != 1:
-            raise ValueError(f"{needed}; it gives shape {latent_shape}.")
-        self.standardize = Standardize(sample_shape[0])
-        self.encoder = encoder
-        self.decoder: nn.Module = decoder if decoder is not None else nn.Identity()
-        self.mnet = build_mnet(latent_shape[0], n_clusters, logit_scale)
-        self.fuzzifier = fuzzifier
-        self.uses_mnet = True
-        self.register_buffer("centers", torch.zeros(n_clusters, latent_shape[0]))
-
-    def autoencoder_parameters(self) -> list[nn.Parameter]:
-        """Parameters of encoder and decoder.
-
-        Returns
-        -------
-        parameters : list of nn.Parameter
-        """
-        return [*self.encoder.parameters(), *self.decoder.parameters()]
-
-    def encode(self, batch: Tensor) -> Tensor:
-        """Latent vectors u.
-
-        Parameters
-        ----------
-        batch : Tensor of shape (n, c, h, w) or (n, n_features), float32
-            Images in [0, 1], or feature vectors.
-
-        Returns
-        -------
-        latent : Tensor of shape (n, latent_dim)
-        """
-        return self.encoder(self.standardize(batch))
-
-    def memberships(self, latent: Tensor) -> Tensor:
-        """Memberships p of latent vectors in the clusters, Eq. (2).
-
-        Parameters
-        ----------
-        latent : Tensor of shape (n, latent_dim)
-            Latent vectors.
-
-        Returns
-        -------
-        memberships : Tensor of shape (n, n_clusters), float32, rows sum to 1
-        """
-        return fuzzy_memberships(latent, self.centers, self.fuzzifier)
-
-    def cluster_proba(self, latent: Tensor) -> Tensor:
-        """Probabilities of the clusters: MNet's softmax q, or the memberships p before MNet is trained.
-
-        Parameters
-        ----------
-        latent : Tensor of shape (n, latent_dim)
-            Latent vectors.
-
-        Returns
-        -------
-        proba : Tensor of shape (n, n_clusters), float32, rows sum to 1
-        """
-        return self.mnet(latent).softmax(1) if self.uses_mnet else self.memberships(latent)
-
-    def forward(self, batch: Tensor) -> Tensor:
-        """Probabilities of the clusters.
-
-        Parameters
-        ----------
-        batch : Tensor of shape (n, c, h, w) or (n, n_features), float32
-            Images in [0, 1], or feature vectors.
-
-        Returns
-        -------
-        proba : Tensor of shape (n, n_clusters), float32, rows sum to 1
-        """
-        return self.cluster_proba(self.encode(batch))

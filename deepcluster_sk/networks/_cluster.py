@@ -12,6 +12,7 @@ from deepcluster_sk.networks._layers import (
     Shape,
     Standardize,
     conv,
+    conv_backbone,
     dense,
     normed_classifier,
     output_of,
@@ -152,23 +153,9 @@ class _Backbone(NamedTuple):
 
 
 def _conv_network(sample_shape: Shape, n_clusters: int) -> _Backbone:
-    """Padded 3x3 convolutions, halved until 2 or 3 positions a side are left, then 128 features; any image size."""
-    channels, *sides = sample_shape
-    width = 32 if min(sides) <= 16 else 16
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    stage, side = 0, min(sides)
-    while side >= 4 or stage == 0:
-        n_out = min(width * 2**stage, 128)
-        for i in range(2 if stage < 2 else 1):
-            layers[f"conv{stage + 1}_{i + 1}"] = conv(channels, n_out, padding=1)
-            channels = n_out
-        if side >= 2:
-            layers[f"pool{stage + 1}"] = nn.MaxPool2d(2)
-        stage, side = stage + 1, side // 2
-    body = nn.Sequential(layers)
-    body.add_module("flatten", nn.Flatten())
-    body.add_module("dense", dense(output_shape(body, sample_shape)[0], 128))
-    return _Backbone(body, "pool1" if "pool1" in layers else "conv1_1")
+    """The network of :func:`conv_backbone`."""
+    body = conv_backbone(sample_shape)
+    return _Backbone(body, "pool1" if hasattr(body, "pool1") else "conv1_1")
 
 
 def _mlp_network(sample_shape: Shape, n_clusters: int) -> _Backbone:

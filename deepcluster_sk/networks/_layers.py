@@ -1,5 +1,6 @@
 """Building blocks of the networks, and how a module is asked for the shape of its output."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -71,6 +72,26 @@ def dense(n_in: int, n_out: int, *, identity: bool = False) -> nn.Sequential:
     if identity:
         nn.init.eye_(linear.weight)
     return nn.Sequential(linear, nn.BatchNorm1d(n_out), nn.ReLU())
+
+
+def conv_backbone(sample_shape: Shape) -> nn.Sequential:
+    """Padded 3x3 convolutions, halved until 2 or 3 positions a side are left, then 128 features; any image size."""
+    channels, *sides = sample_shape
+    width = 32 if min(sides) <= 16 else 16
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    stage, side = 0, min(sides)
+    while side >= 4 or stage == 0:
+        n_out = min(width * 2**stage, 128)
+        for i in range(2 if stage < 2 else 1):
+            layers[f"conv{stage + 1}_{i + 1}"] = conv(channels, n_out, padding=1)
+            channels = n_out
+        if side >= 2:
+            layers[f"pool{stage + 1}"] = nn.MaxPool2d(2)
+        stage, side = stage + 1, side // 2
+    body = nn.Sequential(layers)
+    body.add_module("flatten", nn.Flatten())
+    body.add_module("dense", dense(output_shape(body, sample_shape)[0], 128))
+    return body
 
 
 def normed_classifier(n_features: int, n_clusters: int, logit_scale: float = 1.0) -> nn.Sequential:
