@@ -49,12 +49,12 @@ class DCSSClustering(BaseDeepClustering):
         Epochs of each phase; None grows shorter with n, 0 skips the phase. The authors take 200, 200 and 20.
     batch_size : int, default=256
         Least number of samples a step; the authors take 500.
-    lr : float, default=1e-4
+    lr : float, default=3e-5
         Learning rate of MNet (Adam); the authors take 1e-3.
     first_phase_lr : float, default=1e-7
         Learning rate of phase 1 (SGD with momentum 0.9, on losses summed over samples and over pixels in
         [0, 1] or standardised features). The authors' 1e-6 undoes a contrastive start on images of 28x28 pixels.
-    encoder_lr : float, default=1e-4
+    encoder_lr : float, default=3e-5
         Learning rate of the encoder in phase 2 (Adam). The authors' 1e-5 hardly moves it; with ``logit_scale=None``
         more than that makes the clusters worse.
     tol : float, default=0.0
@@ -180,9 +180,9 @@ class DCSSClustering(BaseDeepClustering):
         first_phase_epochs: int | None = None,
         second_phase_epochs: int | None = None,
         batch_size: int = 256,
-        lr: float = 1e-4,
+        lr: float = 3e-5,
         first_phase_lr: float = 1e-7,
-        encoder_lr: float = 1e-4,
+        encoder_lr: float = 3e-5,
         tol: float = 0.0,
         n_init: int = 1,
         fuzzifier: float = 1.5,
