@@ -19,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering, exceptions, metrics
 from deepcluster_sk._data import ArraySamples, Scaling
 from deepcluster_sk._engine import Runtime, settle_batch_norm, train_on
+from deepcluster_sk._monitor import RunningMean
 from deepcluster_sk._train_dccm import label_block, triplet_loss
 from deepcluster_sk.networks import LocalDiscriminator
 from deepcluster_sk.pairs import pseudo_graph
@@ -179,7 +180,7 @@ def pair_sampling_probe(pair_sampling: str) -> Callable[[np.ndarray, np.ndarray,
         parameters = [*student.parameters(), *discriminator.parameters()]
         optimizer = torch.optim.RMSprop(parameters, lr=1e-4)
         for _ in range(n_epochs):
-            train_on(runtime.shuffled(len(X)), step, optimizer)
+            train_on(runtime.shuffled(len(X)), step, optimizer, RunningMean())
         settle_batch_norm(student, samples, runtime)
         student.eval()
         with torch.inference_mode():

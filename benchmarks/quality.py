@@ -20,6 +20,7 @@ from sklearn.datasets import load_digits
 from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering
 from deepcluster_sk._data import ArraySamples, Scaling
 from deepcluster_sk._engine import Runtime, train_on
+from deepcluster_sk._monitor import RunningMean
 from deepcluster_sk._train_dccm import block_step, label_block, triplet_loss
 from deepcluster_sk.networks import LocalDiscriminator
 
@@ -92,7 +93,7 @@ def variance(images: np.ndarray, y: np.ndarray, seeds: list[int]) -> dict:
     step = block_step(network, discriminator, samples, block, **weights, n_positions=16, **options)
     optimizer = torch.optim.RMSprop(discriminator.parameters(), lr=1e-4)
     for _ in range(20):
-        train_on(runtime.shuffled(BLOCK), step, optimizer)
+        train_on(runtime.shuffled(BLOCK), step, optimizer, RunningMean())
 
     def gradient(rows: torch.Tensor, n_positions: int | None) -> torch.Tensor:
         stages = network.stages(runtime.load(samples, rows))

@@ -30,7 +30,8 @@ from torch import nn, optim
 
 from deepcluster_sk import _engine
 from deepcluster_sk._data import ArraySamples, Scaling
-from deepcluster_sk._engine import LabelTracker, Runtime, train_on
+from deepcluster_sk._engine import Runtime, train_on
+from deepcluster_sk._monitor import LabelTracker, RunningMean
 from deepcluster_sk._train_dac import block_step as dac_step
 from deepcluster_sk._train_dac import label_block as label_dac_block
 from deepcluster_sk._train_dccm import block_step as dccm_step
@@ -168,7 +169,7 @@ class DCCM(Setting):
         weights = {"label_weight": 5.0, "local_robustness": True, "mi_weight": self.mi_weight}
         options = {"n_positions": self.positions, "pair_sampling": "nearest-random", "runtime": runtime}
         step = dccm_step(self.network, self.discriminator, self.samples, block, **weights, **options)
-        train_on(runtime.shuffled(len(self.everything)), step, self.optimizer)
+        train_on(runtime.shuffled(len(self.everything)), step, self.optimizer, RunningMean())
 
     def plain(self):
         plain.dccm_block(
@@ -247,7 +248,7 @@ class Phase2(DCSS):
         thresholds = {"similar_threshold": 0.8, "dissimilar_threshold": 0.2}
         options = {"by_memberships": True, **thresholds, "runtime": runtime}
         step = pair_step(self.network, self.samples, PairStatistics(tracker), **options)
-        train_on(runtime.shuffled(len(self.everything)), step, self.optimizer)
+        train_on(runtime.shuffled(len(self.everything)), step, self.optimizer, RunningMean())
 
     def plain(self):
         augment = partial(AUGMENT, generator=self.runtime.generator)

@@ -4,19 +4,22 @@ from deepcluster_sk import augment, display, losses, metrics, model_selection, n
 from deepcluster_sk._dac import DACClustering
 from deepcluster_sk._dccm import DCCMClustering
 from deepcluster_sk._dcss import DCSSClustering
-from deepcluster_sk.exceptions import CollapseWarning
+from deepcluster_sk._load import load
+from deepcluster_sk._version import __version__ as __version__
+from deepcluster_sk.exceptions import CheckpointWarning, CollapseWarning
 
 __all__ = [
+    "CheckpointWarning",
     "CollapseWarning",
     "DACClustering",
     "DCCMClustering",
     "DCSSClustering",
     "augment",
     "display",
+    "load",
     "losses",
     "metrics",
     "model_selection",
     "networks",
     "pairs",
 ]
-__version__ = "0.1.0.dev0"

@@ -1,6 +1,7 @@
 """The edge to scikit-learn that the three estimators share: checks, restarts, prediction, diagnostics."""
 
 import copy
+import os
 from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Self
@@ -11,12 +12,17 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from deepcluster_sk import _export, _persistence
+from deepcluster_sk._checkpoint import Journal, fingerprint, opened, parse_interval
 from deepcluster_sk._data import ArraySamples, Scaling
 from deepcluster_sk._diagnostics import Run, fit_report, used_first
-from deepcluster_sk._engine import Monitor, Runtime, resolve_precision, settle_batch_norm
+from deepcluster_sk._engine import Runtime, explaining_lack_of_memory, resolve_precision, settle_batch_norm
+from deepcluster_sk._monitor import Monitor
 from deepcluster_sk._prediction import PredictionMixin
+from deepcluster_sk._signals import StopRequest, noting_signals
 from deepcluster_sk._start import default_epochs
 from deepcluster_sk._torch_state import own_torch_state
 from deepcluster_sk._validation import (
@@ -75,6 +81,10 @@ class BaseDeepClustering(
         if not isinstance(self.verbose, bool):
             check_number("verbose", self.verbose, int, 0)
         check_choice("precision", self.precision, ("auto", "float32", "bfloat16"))
+        check_choice("on_interrupt", self.on_interrupt, ("raise", "keep"))
+        parse_interval(self.checkpoint_every)
+        if self.checkpoint_dir is not None and not isinstance(self.checkpoint_dir, str | os.PathLike):
+            raise TypeError(f"checkpoint_dir={self.checkpoint_dir!r} must be None or the path of a folder.")
 
     def _n_epochs(self, name: str, n_samples: int, at_500: int) -> int:
         """The parameter ``name``, or its default share of epochs where it is None; never above ``max_epochs``."""
@@ -120,11 +130,20 @@ class BaseDeepClustering(
         context = self._init_callback_context(max_subtasks=self.n_init * sum(phases.values()))
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
 
-        with own_torch_state(device):
-            best = last = self._run(samples, seed, device, context, X, y)
+        stop_request = StopRequest(keep=self.on_interrupt == "keep")
+        folder = opened(self.checkpoint_dir, self.checkpoint_every, lambda: fingerprint(self, array))
+
+        with own_torch_state(device), folder as checkpoints, noting_signals(stop_request):
+            seed = seed if checkpoints is None else checkpoints.seed(seed)
+
+            def run(restart: int) -> Run:
+                journal = None if checkpoints is None else checkpoints.journal(restart)
+                return self._run(samples, seed + restart, device, (context, X, y), journal, stop_request)
+
+            best = last = run(0)
             others: list[NDArray[np.intp]] = []
-            while len(others) + 1 < self.n_init and not last.monitor.stopped:
-                last = self._run(samples, seed + len(others) + 1, device, context, X, y)
+            while len(others) + 1 < self.n_init and not last.stopped:
+                last = run(len(others) + 1)
                 best, other = sorted((best, last), key=lambda run: run.rank)
                 others.append(other.labels)
         self._store(best, others, samples)
@@ -137,8 +156,8 @@ class BaseDeepClustering(
         check_augmentation(augment, samples.batch(torch.arange(2)).to(device))
         return augment
 
-    def _run(self, samples: ArraySamples, seed: int, device: torch.device, context: Any, X: Any, y: Any) -> Run:
-        """Train one network from one seed."""
+    def _prepared(self, samples: ArraySamples, seed: int, device: torch.device) -> tuple[Runtime, Any]:
+        """Runtime and untrained network of one restart."""
         torch.manual_seed(seed)
         runtime = Runtime(
             device=device,
@@ -153,7 +172,23 @@ class BaseDeepClustering(
             mean, std = samples.channel_moments()
             network.standardize.mean.copy_(mean)
             network.standardize.std.copy_(std)
-        runtime.place(network)
+        return runtime, runtime.place(network)
+
+    def _run(
+        self,
+        samples: ArraySamples,
+        seed: int,
+        device: torch.device,
+        told: tuple[Any, Any, Any],
+        journal: Journal | None,
+        stop_request: StopRequest,
+    ) -> Run:
+        """Train one network from one seed, from where the journal left off; callbacks are ``told``: context, X, y."""
+        runtime, network = self._prepared(samples, seed, device)
+        finished = None if journal is None else journal.finished()
+        if finished is not None:
+            return Run.restored(network, finished)
+        context, X, y = told
 
         def begin() -> Any:
             epoch = context.subcontext(task_name="epoch")
@@ -166,11 +201,16 @@ class BaseDeepClustering(
 
             return bool(epoch.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=so_far))
 
-        monitor = Monitor(begin, end, int(self.verbose))
-        converged = self._train(network, samples, runtime, monitor)
+        journaled: dict[str, Any] = {"generator": runtime.generator, "journal": journal, "stop_request": stop_request}
+        monitor = Monitor(begin, end, int(self.verbose), **journaled)
+        with explaining_lack_of_memory(runtime):
+            converged = self._train(network, samples, runtime, monitor)
         settle_batch_norm(network, samples, runtime)
         network.eval()
-        return self._judged(network, samples, runtime, monitor, converged)
+        run = self._judged(network, samples, runtime, monitor, converged)
+        if journal is not None and not run.stopped:
+            journal.finish(run.saved())
+        return run
 
     def _judged(self, network: Any, samples: ArraySamples, runtime: Runtime, monitor: Monitor, converged: bool) -> Run:
         """What a trained network makes of the samples; of each of them, no more is kept."""
@@ -188,7 +228,8 @@ class BaseDeepClustering(
             agreement = float((labels[some.numpy()] == moved).mean())
         return Run(
             network=network,
-            monitor=monitor,
+            history=monitor.history,
+            stopped=monitor.stopped,
             converged=converged,
             precision=runtime.precision,
             n_components=widths.pop(),
@@ -214,11 +255,51 @@ class BaseDeepClustering(
         for name, value in self._fitted_attributes(run.network, samples, order.tolist()).items():
             setattr(self, name, value)
         self.labels_ = np.argsort(order)[run.labels]
-        self.history_ = run.monitor.history
+        self.history_ = run.history
         self.n_iter_ = len(self.history_)
         self.converged_ = run.converged
         self._n_features_out = run.n_components
         self.fit_report_ = fit_report(run, others, stacklevel=4)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted estimator to a file of numbers and text, for :func:`deepcluster_sk.load`.
+
+        Parameters
+        ----------
+        path : path-like
+            The file, in the safetensors format; one that is there is replaced.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        OSError
+            If the file cannot be written; one that was there stays.
+        """
+        check_is_fitted(self, "module_")
+        _persistence.save(self, path)
+
+    def export(self, path: str | os.PathLike[str]) -> None:
+        """Write a program that computes :meth:`predict_proba`, with the scaling of samples in it, for other runtimes.
+
+        Parameters
+        ----------
+        path : path-like
+            Ends in ".pt2", for ``torch.export.load``, or in ".onnx"; that needs ``pip install "deepcluster_sk[onnx]"``.
+            The program takes any number of samples in float32, of shape (n_samples, c, h, w) or (n_samples,
+            n_features) and in the range of X, and gives (n_samples, n_clusters) probabilities.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If ``path`` ends in something else.
+        ImportError
+            If what ONNX needs is not installed.
+        """
+        check_is_fitted(self, "module_")
+        _export.export(self, path)
 
     def fit_predict(self, X: Any, y: Any = None, **kwargs: Any) -> NDArray[np.intp]:
         """Cluster the samples and return their labels.

@@ -2,7 +2,8 @@
 
 from deepcluster_sk._base import BaseDeepClustering
 from deepcluster_sk._data import ArraySamples
-from deepcluster_sk._engine import Monitor, Runtime
+from deepcluster_sk._engine import Runtime
+from deepcluster_sk._monitor import Monitor
 from deepcluster_sk._start import start_from_kmeans
 from deepcluster_sk.networks import ClusterNetwork
 

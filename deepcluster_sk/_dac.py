@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from deepcluster_sk._base import own_copy
 from deepcluster_sk._base_loop import LoopClustering
 from deepcluster_sk._data import ArraySamples
-from deepcluster_sk._engine import Monitor, Runtime
+from deepcluster_sk._engine import Runtime
+from deepcluster_sk._monitor import Monitor
 from deepcluster_sk._train_dac import train_dac
 from deepcluster_sk._validation import check_choice, check_number
 from deepcluster_sk.losses import pair_cross_entropy, pair_squared_error
@@ -80,6 +81,14 @@ class DACClustering(LoopClustering):
     random_state : int, RandomState or None, default=None
         Seed of weights, order, transforms and pair sampling. The same seed and number of torch threads give the same
         labels.
+    checkpoint_dir : path-like or None, default=None
+        Folder in which a fit that is killed goes on where it was when it is run again, and a finished one is found; it
+        may be shared by any number of fits. See the user guide for what tells them apart.
+    checkpoint_every : float or str, default=60
+        Seconds between checkpoints, >= 0, or epochs as a string: "5 epochs".
+    on_interrupt : {"raise", "keep"}, default="raise"
+        What Ctrl-C and SIGTERM do to ``fit``, once the step under way and a checkpoint are done: raise, or end training
+        with what was learnt so far. They act at once again the second time.
     verbose : int, default=0
         Above 0, a line an epoch is printed.
 
@@ -115,8 +124,12 @@ class DACClustering(LoopClustering):
 
     Warns
     -----
+    CheckpointWarning
+        By ``fit``, if a checkpoint is damaged or cannot be written.
     CollapseWarning
         By ``fit``, if clusters stay empty or one holds nearly all samples.
+    ConvergenceWarning
+        By ``fit``, where the loss explodes: the epoch is trained again at a tenth of the learning rate, once.
 
     See Also
     --------
@@ -167,6 +180,9 @@ class DACClustering(LoopClustering):
         precision: Literal["auto", "float32", "bfloat16"] = "auto",
         device: Any = "auto",
         random_state: int | np.random.RandomState | None = None,
+        checkpoint_dir: Any = None,
+        checkpoint_every: float | str = 60,
+        on_interrupt: Literal["raise", "keep"] = "raise",
         verbose: int = 0,
     ) -> None:
         self.n_clusters = n_clusters
@@ -190,6 +206,9 @@ class DACClustering(LoopClustering):
         self.precision = precision
         self.device = device
         self.random_state = random_state
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
+        self.on_interrupt = on_interrupt
         self.verbose = verbose
 
     def _check_params(self) -> None:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from deepcluster_sk._base import BaseDeepClustering, own_copy
 from deepcluster_sk._data import ArraySamples
-from deepcluster_sk._engine import Monitor, Runtime, settle_batch_norm
+from deepcluster_sk._engine import Runtime, settle_batch_norm
+from deepcluster_sk._monitor import Monitor
 from deepcluster_sk._start import kmeans_centers, learn_labels
 from deepcluster_sk._train_dcss import pretrain, train_autoencoder, train_mnet, update_centers
 from deepcluster_sk._validation import check_choice, check_number
@@ -101,6 +102,14 @@ class DCSSClustering(BaseDeepClustering):
     random_state : int, RandomState or None, default=None
         Seed of weights, order, transforms and pair sampling. The same seed and number of torch threads give the same
         labels.
+    checkpoint_dir : path-like or None, default=None
+        Folder in which a fit that is killed goes on where it was when it is run again, and a finished one is found; it
+        may be shared by any number of fits. See the user guide for what tells them apart.
+    checkpoint_every : float or str, default=60
+        Seconds between checkpoints, >= 0, or epochs as a string: "5 epochs".
+    on_interrupt : {"raise", "keep"}, default="raise"
+        What Ctrl-C and SIGTERM do to ``fit``, once the step under way and a checkpoint are done: raise, or end training
+        with what was learnt so far. They act at once again the second time.
     verbose : int, default=0
         Above 0, a line an epoch is printed.
 
@@ -138,10 +147,13 @@ class DCSSClustering(BaseDeepClustering):
 
     Warns
     -----
+    CheckpointWarning
+        By ``fit``, if a checkpoint is damaged or cannot be written.
     CollapseWarning
         By ``fit``, if clusters stay empty or one holds nearly all samples.
     ConvergenceWarning
-        By ``fit``, for thresholds under which the method's theorems do not hold: ζ <= 1/2, or γ >= ζ².
+        By ``fit``, where the loss explodes: the epoch is trained again at a tenth of the learning rate, once. And for
+        thresholds under which the method's theorems do not hold: ζ <= 1/2, or γ >= ζ².
 
     See Also
     --------
@@ -201,6 +213,9 @@ class DCSSClustering(BaseDeepClustering):
         precision: Literal["auto", "float32", "bfloat16"] = "auto",
         device: Any = "auto",
         random_state: int | np.random.RandomState | None = None,
+        checkpoint_dir: Any = None,
+        checkpoint_every: float | str = 60,
+        on_interrupt: Literal["raise", "keep"] = "raise",
         verbose: int = 0,
     ) -> None:
         self.n_clusters = n_clusters
@@ -235,6 +250,9 @@ class DCSSClustering(BaseDeepClustering):
         self.precision = precision
         self.device = device
         self.random_state = random_state
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
+        self.on_interrupt = on_interrupt
         self.verbose = verbose
 
     def _check_params(self) -> None:
@@ -314,7 +332,10 @@ class DCSSClustering(BaseDeepClustering):
                 monitor=monitor,
             )
         settle_batch_norm(network, samples, runtime)
-        network.centers.copy_(kmeans_centers(network, network.encode, samples, self.n_clusters, runtime))
+        centers = monitor.once(
+            "centers", lambda: kmeans_centers(network, network.encode, samples, self.n_clusters, runtime)
+        )
+        network.centers.copy_(centers)
         network.uses_mnet = False
         converged = False
         if phases["phase 1"]:
@@ -335,6 +356,7 @@ class DCSSClustering(BaseDeepClustering):
         labels = update_centers(network, samples, runtime)
         network.uses_mnet = True
         learn_labels(
+            network,
             lambda batch: network.mnet(network.encode(batch).detach()),
             network.mnet.parameters(),
             samples,

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from deepcluster_sk._engine import Monitor
 from deepcluster_sk.exceptions import CollapseWarning
 from deepcluster_sk.metrics import align_labels
 
@@ -19,7 +20,8 @@ class Run(NamedTuple):
     """One trained network, and what it makes of the samples it was trained on."""
 
     network: Any
-    monitor: Monitor
+    history: list[dict[str, Any]]
+    stopped: bool  # before its end
     converged: bool
     precision: str
     n_components: int  # of the embedding
@@ -34,9 +36,25 @@ class Run(NamedTuple):
 
         The loss alone would prefer a collapse, in which all pairs agree.
         """
-        history = self.monitor.history
-        loss = history[-1]["loss"] if history else float("inf")
+        loss = self.history[-1]["loss"] if self.history else float("inf")
         return int((self.sizes == 0).sum()), bool(self.sizes.max() > _NEARLY_ALL * len(self.labels)), loss
+
+    def saved(self) -> dict[str, Any]:
+        """As tensors and plain values, for a checkpoint."""
+        fields = {
+            name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+            for name, value in self._asdict().items()
+        }
+        return {**fields, "network": self.network.state_dict()}
+
+    @classmethod
+    def restored(cls, network: nn.Module, saved: dict[str, Any]) -> "Run":
+        """What :meth:`saved` gave, with ``network`` as it was trained."""
+        network.load_state_dict(saved["network"])
+        fields: dict[str, Any] = {
+            name: value.numpy() if isinstance(value, Tensor) else value for name, value in saved.items()
+        }
+        return cls(**{**fields, "network": network.eval()})
 
 
 def used_first(sizes: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -65,7 +83,7 @@ def fit_report(run: Run, others: Sequence[NDArray[np.intp]], *, stacklevel: int)
         What the estimators' ``fit_report_`` holds.
     """
     n_clusters, n_used = len(run.sizes), int((run.sizes > 0).sum())
-    last = run.monitor.history[-1] if run.monitor.history else {}
+    last = run.history[-1] if run.history else {}
     report = {
         "n_clusters_used": n_used,
         "cluster_sizes": run.sizes[used_first(run.sizes)].tolist(),

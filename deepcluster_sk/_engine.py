@@ -1,10 +1,9 @@
-"""What every schedule needs and no method owns: device and precision, the step, inference, the record of epochs."""
+"""What every schedule needs and no method owns: device and precision, the step, inference, batch norm."""
 
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from deepcluster_sk._data import Samples, shuffled_batches, to_device
+from deepcluster_sk._monitor import RunningMean
 from deepcluster_sk.augment import Augmentation
 
 # A forward pass without gradient takes at most so many samples, and numbers, at a time.
@@ -20,8 +20,6 @@ _INFERENCE_ROWS, _INFERENCE_NUMBERS = 1024, 2**22
 # which takes as long as the layer itself. That is what so many pixels have with 64 channels in float32.
 _IMAGES_ON_CPU, _PIXELS_ON_CPU = 128, 2**17
 CPU = torch.device("cpu")
-# Share of labels that still change in an epoch when training counts as converged.
-_SETTLED = 1e-3
 # Batches over which batch norm's statistics are averaged anew.
 _SETTLING_BATCHES = 20
 
@@ -120,20 +118,15 @@ def train_on(
     batches: Iterable[T],
     step: Callable[[T], Tensor],
     optimizer: torch.optim.Optimizer,
+    losses: RunningMean,
     *,
     max_gradient: float | None = None,
-) -> tuple[Tensor, int]:
+) -> None:
     """Take one optimiser step a batch on the loss that ``step`` computes from it, mostly from its indices.
 
-    Gradients are shortened to a norm of ``max_gradient``, if one is given.
-
-    Returns
-    -------
-    total_loss : Tensor of shape ()
-        Sum over the batches, still on the device: reading it every batch would make a GPU wait.
-    n_steps : int
+    Gradients are shortened to a norm of ``max_gradient``, if one is given. The losses are added to ``losses``, which
+    stays on the device: reading them every batch would make a GPU wait.
     """
-    total, n_steps = torch.zeros(()), 0
     for batch in batches:
         loss = step(batch)
         optimizer.zero_grad(set_to_none=True)
@@ -142,8 +135,7 @@ def train_on(
             for group in optimizer.param_groups:
                 nn.utils.clip_grad_norm_(group["params"], max_gradient)
         optimizer.step()
-        total, n_steps = total + loss.detach(), n_steps + 1
-    return total, n_steps
+        losses.add(loss, 1)
 
 
 def mean_over_parts(loss_of: Callable[[Tensor], Tensor], parts: Sequence[Tensor], *others: Tensor) -> Tensor:
@@ -227,15 +219,40 @@ def infer(
     outputs : tuple of Tensor of shape (n, ...), float32 or int64
         Each of the function's outputs, batches joined.
     """
+
+    def outputs_of(rows: Tensor) -> list[list[Tensor]]:
+        """Of a batch, or where it is too large for memory of each half of it."""
+        try:
+            outputs = function(runtime.load(samples, rows))
+            return [[(part.float() if part.is_floating_point() else part).to(to) for part in outputs]]
+        except RuntimeError as error:
+            if len(rows) == 1 or not _is_out_of_memory(error):
+                raise
+        return [parts for half in rows.tensor_split(2) for parts in outputs_of(half)]
+
     with evaluating(module), runtime.autocast():
-        outputs = [
-            [
-                (part.float() if part.is_floating_point() else part).to(to)
-                for part in function(runtime.load(samples, rows))
-            ]
-            for rows in inference_batches(samples, runtime.device, indices)
-        ]
+        batches = inference_batches(samples, runtime.device, indices)
+        outputs = [parts for rows in batches for parts in outputs_of(rows)]
     return tuple(torch.cat(parts) for parts in zip(*outputs, strict=True))
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch raised this for want of memory, on a GPU or by the processor."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+@contextmanager
+def explaining_lack_of_memory(runtime: Runtime) -> Iterator[None]:
+    """Turn torch's error into a MemoryError that says what needs less."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise MemoryError(
+            f"Not enough memory for training on {runtime.device} with batch_size={runtime.batch_size}. A smaller one "
+            "needs less, and so does a smaller network or image."
+        ) from error
 
 
 @torch.no_grad()
@@ -266,115 +283,3 @@ def keep_batch_norm_settled(module: nn.Module, samples: Samples, runtime: Runtim
     """Settle batch norm before an epoch if the last was too short for its statistics to have followed the weights."""
     if len(samples) // runtime.batch_size < _SETTLING_BATCHES:
         settle_batch_norm(module, samples, runtime)
-
-
-@dataclass
-class Monitor:
-    """History, progress and early stopping: what a schedule reports to, once an epoch.
-
-    Attributes
-    ----------
-    begin, end : callable
-        Called before and after each epoch; ``end`` returns True if training is to stop.
-    verbose : int
-        Above 0, a line an epoch is printed.
-    history : list of dict
-        One record an epoch.
-    stopped : bool
-        Whether ``end`` asked for a stop; no epoch starts after that.
-    phase_is_over : bool
-        Whether the schedule ended the phase; the next phase starts all the same.
-    """
-
-    begin: Callable[[], Any]
-    end: Callable[[Any], bool]
-    verbose: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    stopped: bool = False
-    phase_is_over: bool = False
-
-    def epochs(self, phase: str, n_epochs: int) -> Iterator[int]:
-        """Count epochs 0, 1, .. of a phase; the body of the loop calls :meth:`record` and never leaves the loop."""
-        self.phase_is_over = False
-        for epoch in range(n_epochs):
-            if self.stopped or self.phase_is_over:
-                return
-            context, start = self.begin(), time.perf_counter()
-            self.history.append({"phase": phase, "epoch": epoch})
-            yield epoch
-            self.history[-1]["seconds"] = time.perf_counter() - start
-            if self.verbose > 0:
-                _print_record(self.history[-1], n_epochs)
-            self.stopped = self.end(context)
-
-    def end_phase(self) -> None:
-        """Make the epoch under way the last of its phase."""
-        self.phase_is_over = True
-
-    def settled(self, label_change: float, tol: float) -> bool:
-        """Whether hardly any label changes any more; the phase ends if it is less than a share ``tol`` of them."""
-        if label_change < tol:
-            self.end_phase()
-        return bool(label_change <= max(tol, _SETTLED))
-
-    def record(self, **values: Any) -> None:
-        """Add values to the record of the epoch under way; a loss that is not finite raises a ValueError."""
-        record = self.history[-1]
-        record.update(values)
-        if not math.isfinite(values.get("loss", 0.0)):
-            raise ValueError(
-                f"Training diverged: the loss is {values['loss']} in epoch {record['epoch'] + 1} of phase "
-                f"{record['phase']!r}. A smaller learning rate (lr) may help."
-            )
-
-
-def _print_record(record: dict[str, Any], n_epochs: int) -> None:
-    numbers = [f"{key} {value:.4g}" for key, value in record.items() if isinstance(value, float)]
-    print(f"{record['phase']} epoch {record['epoch'] + 1}/{n_epochs}: {', '.join(numbers)}", flush=True)
-
-
-@dataclass
-class LabelTracker:
-    """Cluster of every sample as the schedule last saw it, for the sizes and the rate of change of an epoch."""
-
-    labels: Tensor  # (n,), int64, on the device; -1 where not seen yet
-    n_clusters: int
-    changed: "RunningMean"
-
-    @classmethod
-    def empty(cls, n_samples: int, n_clusters: int, device: torch.device) -> "LabelTracker":
-        """Tracker that has seen nothing."""
-        return cls(torch.full((n_samples,), -1, device=device), n_clusters, RunningMean())
-
-    def update(self, indices: Tensor, labels: Tensor) -> None:
-        """Note the present labels of some samples."""
-        indices = to_device(indices, labels.device)
-        self.changed.add((self.labels[indices] != labels).sum(), len(labels))
-        self.labels[indices] = labels
-
-    def summary(self) -> dict[str, Any]:
-        """Sizes and share of changed labels since the last call."""
-        sizes = torch.bincount(self.labels[self.labels >= 0], minlength=self.n_clusters)
-        change = self.changed.mean()
-        self.changed.reset()
-        return {"cluster_sizes": sizes.tolist(), "label_change": change}
-
-
-class RunningMean:
-    """Mean of sums that arrive batch by batch and stay on their device until it is asked for."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget all that was added."""
-        self.total: Tensor | float = 0.0
-        self.count = 0
-
-    def add(self, total: Tensor, count: int) -> None:
-        """Add a sum over ``count`` things."""
-        self.total, self.count = self.total + total.detach(), self.count + count
-
-    def mean(self) -> float:
-        """Mean of all that was added; 0.0 of nothing."""
-        return float(self.total) / max(self.count, 1)

@@ -18,7 +18,8 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
 from deepcluster_sk._data import Samples, to_device
-from deepcluster_sk._engine import Monitor, RunningMean, Runtime, infer, settle_batch_norm, train_on
+from deepcluster_sk._engine import Runtime, infer, settle_batch_norm, train_on
+from deepcluster_sk._monitor import Monitor, RunningMean
 from deepcluster_sk.losses import contrastive_loss
 from deepcluster_sk.networks import ClusterNetwork
 
@@ -133,7 +134,7 @@ def contrastive_warm_up(
     embed : callable
         From a batch to its place in the end, (n, 64), rows of unit length.
     """
-    neighbors = nearest_neighbors(samples, n_neighbors, runtime.generator)
+    neighbors = monitor.once("neighbors", lambda: nearest_neighbors(samples, n_neighbors, runtime.generator))
     n_features = network.features(runtime.load(samples, torch.arange(2))).shape[1]
     projection = runtime.place(nn.Linear(n_features, _PROJECTION_DIM))
     parameters = [*network.backbone.parameters(), *projection.parameters()]
@@ -149,8 +150,16 @@ def contrastive_warm_up(
 
     network.train()
     for _ in monitor.epochs("warm-up", n_epochs):
-        loss, n_steps = train_on(runtime.shuffled(len(samples)), step, optimizer)
-        monitor.record(loss=loss.item() / n_steps)
+        losses = RunningMean()
+        batches = monitor.batches(
+            lambda: runtime.shuffled(len(samples)),
+            network=network,
+            projection=projection,
+            optimizer=optimizer,
+            losses=losses,
+        )
+        train_on(batches, step, optimizer, losses)
+        monitor.record(loss=losses.mean())
     return lambda batch: F.normalize(projection(network.features(batch)).float(), dim=1)
 
 
@@ -179,6 +188,7 @@ def nearest_centers(module: nn.Module, embed: Embed, centers: Tensor, samples: S
 
 
 def learn_labels(
+    network: nn.Module,
     logits_of: Callable[[Tensor], Tensor],
     parameters: Iterable[nn.Parameter],
     samples: Samples,
@@ -189,13 +199,12 @@ def learn_labels(
     runtime: Runtime,
     monitor: Monitor,
 ) -> None:
-    """Train ``logits_of``, by its ``parameters``, until it gives transformed samples the labels they were given.
+    """Train ``logits_of``, a part of ``network``, until it gives transformed samples the labels they were given.
 
     It ends early once nearly all are right: the method that follows is to correct the labels, not to defend them.
     """
     optimizer = torch.optim.Adam(parameters, lr=_LR, fused=runtime.fused)
     labels = labels.to(runtime.device)
-    cluster_sizes = labels.bincount(minlength=n_clusters).tolist()
     agreement = RunningMean()
 
     def step(indices: Tensor) -> Tensor:
@@ -207,8 +216,18 @@ def learn_labels(
 
     for _ in monitor.epochs("label start", n_epochs):
         agreement.reset()
-        loss, n_steps = train_on(runtime.shuffled(len(samples)), step, optimizer)
-        monitor.record(loss=loss.item() / n_steps, agreement=agreement.mean(), cluster_sizes=cluster_sizes)
+        losses = RunningMean()
+        batches = monitor.batches(
+            lambda: runtime.shuffled(len(samples)),
+            network=network,
+            optimizer=optimizer,
+            labels=labels,
+            agreement=agreement,
+            losses=losses,
+        )
+        train_on(batches, step, optimizer, losses)
+        cluster_sizes = labels.bincount(minlength=n_clusters).tolist()
+        monitor.record(loss=losses.mean(), agreement=agreement.mean(), cluster_sizes=cluster_sizes)
         if agreement.mean() >= _LEARNT:
             monitor.end_phase()
 
@@ -236,9 +255,10 @@ def start_from_kmeans(
             runtime=runtime,
             monitor=monitor,
         )
-        centers = kmeans_centers(network, embed, samples, n_clusters, runtime)
+        centers = monitor.once("centers", lambda: kmeans_centers(network, embed, samples, n_clusters, runtime))
         labels = nearest_centers(network, embed, centers, samples, runtime)
         learn_labels(
+            network,
             network,
             network.parameters(),
             samples,

@@ -1,20 +1,14 @@
 """Deep Adaptive Clustering (Chang et al., ICCV 2017): the schedule of the paper."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from torch import Tensor, optim
 
 from deepcluster_sk._data import Samples, shuffled_batches, to_device
-from deepcluster_sk._engine import (
-    LabelTracker,
-    Monitor,
-    RunningMean,
-    Runtime,
-    infer,
-    keep_batch_norm_settled,
-    train_on,
-)
+from deepcluster_sk._engine import Runtime, infer, keep_batch_norm_settled, train_on
+from deepcluster_sk._monitor import LabelTracker, Monitor, RunningMean
 from deepcluster_sk.losses import consistency_loss
 from deepcluster_sk.networks import ClusterNetwork
 from deepcluster_sk.pairs import cosine_similarity_matrix, label_features, select_pairs
@@ -27,10 +21,10 @@ def adaptive_thresholds(curriculum: float) -> tuple[float, float]:
     return 0.95 - curriculum, 0.455 + 0.1 * curriculum
 
 
-def advance_curriculum(curriculum: float, rate: float) -> float:
-    """Gradient step on u(λ) - l(λ), Eqs. (11) and (12): λ grows by 1.1 times the rate."""
+def curriculum_after(n_epochs: int, rate: float) -> float:
+    """Stage λ after so many gradient steps on u(λ) - l(λ), Eqs. (11) and (12): each adds 1.1 times the rate."""
     gradient = -1.0 - 0.1
-    return curriculum - rate * gradient
+    return -n_epochs * rate * gradient
 
 
 def annealed_threshold(progress: float) -> float:
@@ -108,14 +102,16 @@ def train_dac(
     """
     optimizer = optim.RMSprop(network.parameters(), lr=lr, foreach=True)
     tracker = LabelTracker.empty(len(samples), n_clusters, runtime.device)
-    curriculum, converged = 0.0, False
+    trained = {"network": network, "optimizer": optimizer, "tracker": tracker}
+    draw_blocks = partial(shuffled_batches, len(samples), block_size, runtime.generator)
+    converged = False
     for epoch in monitor.epochs("DAC", n_epochs):
-        upper, lower = adaptive_thresholds(curriculum)
+        upper, lower = adaptive_thresholds(curriculum_after(epoch, curriculum_rate))
         if pair_selection == "all":
             upper = lower = annealed_threshold(epoch / max(n_epochs - 1, 1))
         keep_batch_norm_settled(network, samples, runtime)
         losses, selected = RunningMean(), RunningMean()
-        for indices in shuffled_batches(len(samples), block_size, runtime.generator):
+        for indices in monitor.batches(draw_blocks, **trained, losses=losses, selected=selected):
             block = label_block(network, samples, indices, upper, lower, runtime)
             tracker.update(indices, block.features.argmax(1))
             selected.add((block.positive | block.negative).sum(), block.positive.numel())
@@ -128,7 +124,7 @@ def train_dac(
                 runtime=runtime,
             )
             for _ in range(passes_per_block):
-                losses.add(*train_on(runtime.shuffled(len(indices)), step, optimizer))
+                train_on(runtime.shuffled(len(indices)), step, optimizer, losses)
         summary = tracker.summary()
         monitor.record(
             loss=losses.mean(),
@@ -137,8 +133,7 @@ def train_dac(
             lower_threshold=lower,
             **summary,
         )
-        curriculum = advance_curriculum(curriculum, curriculum_rate)
-        upper, lower = adaptive_thresholds(curriculum)
+        upper, lower = adaptive_thresholds(curriculum_after(epoch + 1, curriculum_rate))
         if pair_selection == "adaptive" and (lower > upper or summary["label_change"] < tol):
             converged = True
             monitor.end_phase()

@@ -1,6 +1,7 @@
 """Deep Comprehensive Correlation Mining (Wu et al., ICCV 2019): the schedule of the paper."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -8,17 +9,8 @@ import torch
 from torch import Tensor, optim
 
 from deepcluster_sk._data import Samples, shuffled_batches, to_device
-from deepcluster_sk._engine import (
-    LabelTracker,
-    Monitor,
-    RunningMean,
-    Runtime,
-    evaluating,
-    infer,
-    keep_batch_norm_settled,
-    mean_over_parts,
-    train_on,
-)
+from deepcluster_sk._engine import Runtime, evaluating, infer, keep_batch_norm_settled, mean_over_parts, train_on
+from deepcluster_sk._monitor import LabelTracker, Monitor, RunningMean
 from deepcluster_sk.losses import mutual_information_loss, pair_cross_entropy, pseudo_label_loss
 from deepcluster_sk.networks import ClusterNetwork, LocalDiscriminator
 from deepcluster_sk.pairs import PairSampling, cosine_similarity_matrix, pseudo_graph, pseudo_labels, sample_pairs
@@ -182,20 +174,17 @@ def train_dccm(
     n_positions = resolve_positions(mi_positions, example.shallow[0, 0].numel())
     optimizer = optim.RMSprop([*network.parameters(), *discriminator.parameters()], lr=lr, foreach=True)
     tracker = LabelTracker.empty(len(samples), n_clusters, runtime.device)
+    trained = {"network": network, "discriminator": discriminator, "optimizer": optimizer, "tracker": tracker}
+    draw_blocks = partial(shuffled_batches, len(samples), block_size, runtime.generator)
+    thresholds = {"graph_threshold": graph_threshold, "label_threshold": label_threshold}
+    weights = {"label_weight": label_weight, "mi_weight": mi_weight}
 
     converged = False
     for _ in monitor.epochs("DCCM", n_epochs):
         keep_batch_norm_settled(network, samples, runtime)
         losses, confident, edges = RunningMean(), RunningMean(), RunningMean()
-        for indices in shuffled_batches(len(samples), block_size, runtime.generator):
-            block = label_block(
-                network,
-                samples,
-                indices,
-                graph_threshold=graph_threshold,
-                label_threshold=label_threshold,
-                runtime=runtime,
-            )
+        for indices in monitor.batches(draw_blocks, **trained, losses=losses, confident=confident, edges=edges):
+            block = label_block(network, samples, indices, **thresholds, runtime=runtime)
             tracker.update(indices, block.labels)
             confident.add(block.confident.sum(), len(indices))
             edges.add(block.graph.sum(), block.graph.numel())
@@ -204,15 +193,14 @@ def train_dccm(
                 discriminator,
                 samples,
                 block,
-                label_weight=label_weight,
+                **weights,
                 local_robustness=local_robustness,
-                mi_weight=mi_weight,
                 n_positions=n_positions,
                 pair_sampling=pair_sampling,
                 runtime=runtime,
             )
             for _ in range(passes_per_block):
-                losses.add(*train_on(runtime.shuffled(len(indices)), step, optimizer))
+                train_on(runtime.shuffled(len(indices)), step, optimizer, losses)
         summary = tracker.summary()
         monitor.record(loss=losses.mean(), selected_share=confident.mean(), edge_share=edges.mean(), **summary)
         converged = monitor.settled(summary["label_change"], tol)

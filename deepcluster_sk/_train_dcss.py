@@ -7,16 +7,8 @@ import torch
 from torch import Tensor, optim
 
 from deepcluster_sk._data import Samples
-from deepcluster_sk._engine import (
-    LabelTracker,
-    Monitor,
-    RunningMean,
-    Runtime,
-    evaluating,
-    inference_batches,
-    keep_batch_norm_settled,
-    train_on,
-)
+from deepcluster_sk._engine import Runtime, evaluating, inference_batches, keep_batch_norm_settled, train_on
+from deepcluster_sk._monitor import LabelTracker, Monitor, RunningMean
 from deepcluster_sk._start import draw_neighbors, nearest_neighbors
 from deepcluster_sk.losses import (
     cluster_centering_loss,
@@ -73,7 +65,8 @@ def pretrain(
     monitor: Monitor,
 ) -> None:
     """Train the autoencoder on reconstruction, and with a weight on the contrastive loss of its latent vectors."""
-    neighbors = nearest_neighbors(samples, n_neighbors if contrastive_weight > 0 else 0, runtime.generator)
+    n_neighbors = n_neighbors if contrastive_weight > 0 else 0
+    neighbors = monitor.once("neighbors", lambda: nearest_neighbors(samples, n_neighbors, runtime.generator))
     optimizer = optim.Adam(network.autoencoder_parameters(), lr=1e-3, fused=runtime.fused)
     step = pretraining_step(
         network,
@@ -85,8 +78,12 @@ def pretrain(
     )
     network.train()
     for _ in monitor.epochs("pretraining", n_epochs):
-        loss, n_steps = train_on(runtime.shuffled(len(samples)), step, optimizer)
-        monitor.record(loss=loss.item() / n_steps)
+        losses = RunningMean()
+        batches = monitor.batches(
+            lambda: runtime.shuffled(len(samples)), network=network, optimizer=optimizer, losses=losses
+        )
+        train_on(batches, step, optimizer, losses)
+        monitor.record(loss=losses.mean())
 
 
 def update_centers(network: DCSSNetwork, samples: Samples, runtime: Runtime) -> Tensor:
@@ -138,15 +135,17 @@ def cluster_step(
 
 def train_on_clusters(
     step: Callable[[list[int]], Tensor], optimizer: optim.Optimizer, n_clusters: int, cluster_losses: str
-) -> tuple[Tensor, int]:
-    """One batch of phase 1: K times forward, loss of one cluster, backward, step.
+) -> Tensor:
+    """One batch of phase 1: K times forward, loss of one cluster, backward, step; gives the sum of the losses.
 
     "aggregated" (DCSS_agg) takes K steps on the sum of the K losses instead.
     """
+    losses = RunningMean()
     every = list(range(n_clusters))
     turns = [[k] for k in every] if cluster_losses == "successive" else [every] * n_clusters
     # Batch norm over equal samples blows gradients up; no gradient is to move the weights by more than 1.
-    return train_on(turns, step, optimizer, max_gradient=1 / optimizer.param_groups[0]["lr"])
+    train_on(turns, step, optimizer, losses, max_gradient=1 / optimizer.param_groups[0]["lr"])
+    return torch.as_tensor(losses.total)
 
 
 def train_autoencoder(
@@ -176,9 +175,12 @@ def train_autoencoder(
     for epoch in monitor.epochs("phase 1", n_epochs):
         keep_batch_norm_settled(network, samples, runtime)
         losses = RunningMean()
-        for indices in runtime.shuffled(len(samples)):
+        batches = monitor.batches(
+            lambda: runtime.shuffled(len(samples)), network=network, optimizer=optimizer, tracker=tracker, losses=losses
+        )
+        for indices in batches:
             step = cluster_step(network, samples, indices, centering_weight=centering_weight, runtime=runtime)
-            total, _ = train_on_clusters(step, optimizer, len(network.centers), cluster_losses)
+            total = train_on_clusters(step, optimizer, len(network.centers), cluster_losses)
             losses.add(total, len(indices))
         if (epoch + 1) % center_interval == 0:
             tracker.update(torch.arange(len(samples)), update_centers(network, samples, runtime))
@@ -277,9 +279,18 @@ def train_mnet(
             dissimilar_threshold=dissimilar_threshold,
             runtime=runtime,
         )
-        total, n_steps = train_on(runtime.shuffled(len(samples)), step, optimizer)
+        losses = RunningMean()
+        batches = monitor.batches(
+            lambda: runtime.shuffled(len(samples)),
+            network=network,
+            optimizer=optimizer,
+            labels=statistics.labels,
+            selected=statistics.selected,
+            losses=losses,
+        )
+        train_on(batches, step, optimizer, losses)
         summary = statistics.summary()
-        monitor.record(loss=total.item() / n_steps, **summary)
+        monitor.record(loss=losses.mean(), **summary)
         if by_memberships:
             update_centers(network, samples, runtime)
         converged = not by_memberships and monitor.settled(summary["label_change"], tol)

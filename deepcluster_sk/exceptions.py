@@ -2,7 +2,7 @@
 
 from sklearn.exceptions import ConvergenceWarning
 
-__all__ = ["CollapseWarning"]
+__all__ = ["CheckpointWarning", "CollapseWarning"]
 
 
 class CollapseWarning(ConvergenceWarning):
@@ -13,4 +13,15 @@ class CollapseWarning(ConvergenceWarning):
     >>> import warnings
     >>> from deepcluster_sk.exceptions import CollapseWarning
     >>> warnings.simplefilter("error", CollapseWarning)  # stop instead of warn
+    """
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint could not be written, or is damaged; training goes on all the same.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from deepcluster_sk.exceptions import CheckpointWarning
+    >>> warnings.simplefilter("error", CheckpointWarning)  # stop instead of warn
     """

@@ -336,7 +336,10 @@ def fuzzy_memberships(latent: Tensor, centers: Tensor, fuzzifier: float) -> Tens
     [[1.0, 0.0], [0.5, 0.5]]
     """
     # Differences, not the expanded product: that one loses the distance of a sample that sits on its centre.
-    squared = torch.cdist(latent, centers, compute_mode="donot_use_mm_for_euclid_dist").square()
+    if torch.compiler.is_exporting():  # ONNX has no cdist
+        squared = (latent[:, None] - centers).square().sum(2)
+    else:
+        squared = torch.cdist(latent, centers, compute_mode="donot_use_mm_for_euclid_dist").square()
     # A softmax of logarithms neither divides by zero nor overflows.
     tiny = torch.finfo(squared.dtype).tiny
     memberships = torch.softmax(-squared.clamp(min=tiny).log() / (fuzzifier - 1), dim=1)

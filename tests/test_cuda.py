@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from deepcluster_sk._engine import LabelTracker, Runtime
+from deepcluster_sk._engine import Runtime
+from deepcluster_sk._monitor import LabelTracker
 from deepcluster_sk._start import nearest_centers
 from deepcluster_sk._train_dac import block_step as dac_step
 from deepcluster_sk._train_dac import label_block as label_dac_block

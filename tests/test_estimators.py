@@ -28,7 +28,6 @@ from torch import nn
 from deepcluster_sk import CollapseWarning, DACClustering, DCCMClustering, DCSSClustering
 from deepcluster_sk._data import ArraySamples
 from deepcluster_sk._diagnostics import Run, fit_report
-from deepcluster_sk._engine import Monitor
 from deepcluster_sk._validation import check_samples
 from deepcluster_sk.metrics import clustering_accuracy_score, clustering_accuracy_scorer, silhouette_scorer
 
@@ -319,7 +318,8 @@ def run_of(labels, loss=0.0, **changes):
     labels = np.array(labels)
     return Run(
         network=nn.Linear(1, 1),
-        monitor=Monitor(lambda: None, lambda context: False, history=[{"loss": loss}]),
+        history=[{"loss": loss}],
+        stopped=False,
         converged=True,
         precision="float32",
         n_components=1,
@@ -446,12 +446,12 @@ def test_a_stop_ends_the_restarts_too(X):
 
 def test_a_stop_in_a_later_restart_ends_them_even_if_an_earlier_one_is_kept(X, monkeypatch):
     stopped = run_of([0, 0, 1, 1], 0.7)
-    stopped.monitor.stopped = True
+    stopped = stopped._replace(stopped=True)
     given = iter([run_of([0, 1, 1, 0], 0.3), stopped, run_of([0, 1, 0, 1], 0.1)])
     monkeypatch.setattr(DACClustering, "_run", lambda *args: next(given))
     dac = DACClustering(n_clusters=2, n_init=3).fit(X[:4])
     assert_array_equal(dac.labels_, [0, 1, 1, 0])
-    assert next(given).monitor.history == [{"loss": 0.1}]  # was not run
+    assert next(given).history == [{"loss": 0.1}]  # was not run
 
 
 def test_one_cluster_with_nearly_all_is_a_collapse():

@@ -21,14 +21,16 @@ MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 # A module imports only from rows above its own.
 LAYERS = (
-    {"exceptions", "_torch_state", "_validation"},
-    {"_data"},
+    {"exceptions", "_torch_state", "_validation", "_signals", "_version"},
+    {"_data", "_checkpoint"},
+    {"_persistence", "_export"},
     {"augment", "pairs"},
     {"networks._layers", "losses", "metrics._labels"},
     {"metrics._scorers"},
     {"metrics"},
     {"networks._cluster", "networks._autoencoder", "networks._discriminator", "networks._mnet"},
     {"networks"},
+    {"_monitor"},
     {"_engine"},
     {"_start"},
     {"_train_dac", "_train_dccm", "_train_dcss"},
@@ -37,7 +39,7 @@ LAYERS = (
     {"_base"},
     {"_base_loop"},
     {"_dac", "_dccm", "_dcss"},
-    {"display", "model_selection"},
+    {"display", "model_selection", "_load"},
     {"__init__"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

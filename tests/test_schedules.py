@@ -9,11 +9,13 @@ import torch
 from numpy.testing import assert_allclose
 from reference import curriculum
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
 from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering
 from deepcluster_sk._data import ArraySamples, Scaling, shuffled_batches
-from deepcluster_sk._engine import LabelTracker, Monitor, Runtime, infer, inference_batches, settle_batch_norm
+from deepcluster_sk._engine import Runtime, infer, inference_batches, settle_batch_norm
+from deepcluster_sk._monitor import LabelTracker, Monitor
 from deepcluster_sk._start import (
     default_epochs,
     draw_neighbors,
@@ -23,8 +25,8 @@ from deepcluster_sk._start import (
 )
 from deepcluster_sk._train_dac import (
     adaptive_thresholds,
-    advance_curriculum,
     annealed_threshold,
+    curriculum_after,
     label_block,
 )
 from deepcluster_sk._train_dac import block_step as dac_block_step
@@ -65,10 +67,8 @@ def upscaled(images, side, channels):
 
 
 def test_papers_curriculum_is_the_reference_and_ends_after_46_epochs():
-    stage, thresholds = 0.0, []
-    while adaptive_thresholds(stage)[1] <= adaptive_thresholds(stage)[0]:
-        thresholds.append(adaptive_thresholds(stage))
-        stage = advance_curriculum(stage, rate=0.009)
+    stages = [adaptive_thresholds(curriculum_after(epoch, rate=0.009)) for epoch in range(100)]
+    thresholds = [(upper, lower) for upper, lower in stages if lower <= upper]
     assert len(thresholds) == 46
     assert_allclose(thresholds, curriculum(), atol=1e-12)
 
@@ -655,6 +655,30 @@ def test_a_loss_that_is_not_finite_ends_training():
         monitor.record(loss=float("nan"))
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 5e3])
+def test_a_diverged_epoch_is_trained_again_from_its_start_at_a_lower_rate(bad):
+    layer = nn.Linear(1, 1, bias=False)
+    layer.weight.data.fill_(1.0)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
+    monitor = Monitor(lambda: None, lambda context: False)
+    losses, seen = iter([1.0, bad, 0.5, bad]), []
+
+    def train():
+        for epoch in monitor.epochs("warm-up", 5):
+            seen.append((epoch, layer.weight.item(), optimizer.param_groups[0]["lr"]))
+            for _ in monitor.batches(lambda: [0], layer=layer, optimizer=optimizer):
+                layer.weight.data += 1
+            monitor.record(loss=next(losses))
+
+    with (
+        pytest.warns(ConvergenceWarning, match=r"in epoch 2 of phase 'warm-up'\. It goes on from before the epoch"),
+        pytest.raises(ValueError, match=r"in epoch 3 of phase 'warm-up', at a tenth of the learning rate\. A smaller"),
+    ):
+        train()
+    assert seen == [(0, 1.0, 1.0), (1, 2.0, 1.0), (1, 2.0, 0.1), (2, 3.0, 0.1)]
+    assert [record["loss"] for record in monitor.history[:2]] == [1.0, 0.5]
+
+
 def test_label_tracker():
     tracker = LabelTracker.empty(4, 3, torch.device("cpu"))
     tracker.update(torch.arange(4), torch.tensor([0, 0, 1, 1]))
@@ -781,3 +805,37 @@ def test_dac_star_goes_through_all_its_thresholds_whatever_tol(X):
 def test_memberships_judge_for_as_long_as_asked_whatever_tol(X):
     dcss = DCSSClustering(n_clusters=3, max_epochs=5, tol=1.0, membership_epochs=4, random_state=0).fit(X)
     assert n_epochs_of(dcss, "phase 2") == 5
+
+
+# ---- memory ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("message", [None, "[enforce fail] DefaultCPUAllocator: can't allocate memory"])
+def test_prediction_takes_smaller_batches_where_memory_is_short(message, X, runtime):
+    error = torch.OutOfMemoryError("CUDA out of memory") if message is None else RuntimeError(message)
+    samples, layer, sizes = samples_of(X.reshape(60, -1)), nn.Linear(64, 2), []
+
+    def short_of_memory(batch):
+        sizes.append(len(batch))
+        if len(batch) > 20:
+            raise error
+        return (layer(batch),)
+
+    (outputs,) = infer(layer, short_of_memory, samples, runtime)
+    assert sizes == [60, 30, 15, 15, 30, 15, 15]
+    torch.testing.assert_close(outputs, layer(samples.batch(torch.arange(60))).detach())
+
+    def otherwise(batch):
+        raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError, match="something else"):
+        infer(layer, otherwise, samples, runtime)
+
+
+def test_training_that_lacks_memory_says_what_needs_less(X, monkeypatch):
+    def train(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(DACClustering, "_train", train)
+    with pytest.raises(MemoryError, match=r"Not enough memory for training on cpu with batch_size=20\. A"):
+        DACClustering(3, batch_size=20).fit(X)

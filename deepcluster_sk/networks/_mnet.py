@@ -115,6 +115,25 @@ class DCSSNetwork(nn.Module):
         self.uses_mnet = True
         self.register_buffer("centers", torch.zeros(n_clusters, latent_shape[0]))
 
+    def get_extra_state(self) -> bool:
+        """What a state dict holds beside tensors.
+
+        Returns
+        -------
+        uses_mnet : bool
+        """
+        return self.uses_mnet
+
+    def set_extra_state(self, state: bool) -> None:
+        """Take up what :meth:`get_extra_state` gave.
+
+        Parameters
+        ----------
+        state : bool
+            ``uses_mnet``.
+        """
+        self.uses_mnet = state
+
     def autoencoder_parameters(self) -> list[nn.Parameter]:
         """Parameters of encoder and decoder.
 

@@ -1,0 +1,291 @@
+"""Checkpoints: what a fit writes as it goes, so that one that was killed goes on where it was.
+
+``checkpoint_dir`` holds a folder for each fingerprint, which is the method, its parameters, the data and the versions;
+in it is one for each restart. A file is its SHA-256 and then what ``torch.save`` makes of tensors and plain values. It
+is written beside the one it replaces, and that one is kept, so that there is a whole one at every moment.
+"""
+
+import hashlib
+import io
+import json
+import os
+import re
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from deepcluster_sk._version import __version__
+from deepcluster_sk.exceptions import CheckpointWarning
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where two fits of the same at once are not kept apart
+    fcntl = None  # type: ignore[assignment]
+
+# Parameters that do not change what is learnt.
+_WITHOUT_EFFECT = ("checkpoint_dir", "checkpoint_every", "on_interrupt", "verbose")
+_DIGEST_SIZE = hashlib.sha256().digest_size
+# Bytes of the data hashed at a time.
+_HASHED = 2**24
+
+
+def write(path: Path, content: Any) -> None:
+    """Put ``content`` into a file, whole or not at all; the file it replaces is kept as NAME.previous."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    payload = buffer.getbuffer()
+    write_bytes(path, hashlib.sha256(payload).digest(), payload, keep_previous=True)
+
+
+def write_bytes(path: Path, *parts: bytes | memoryview, keep_previous: bool = False) -> None:
+    """Put bytes into a file, whole or not at all, and onto the disk."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("wb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        if keep_previous and path.exists():
+            path.replace(_previous(path))
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
+def read(path: Path) -> Any:
+    """What was written last and is whole, or None."""
+    for candidate in (path, _previous(path)):
+        try:
+            content = candidate.read_bytes()
+        except FileNotFoundError:
+            continue
+        digest, payload = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
+        if hashlib.sha256(payload).digest() == digest:
+            return torch.load(io.BytesIO(payload), weights_only=True)
+        warnings.warn(f"Checkpoint {candidate} is damaged; going on without it.", CheckpointWarning, stacklevel=2)
+    return None
+
+
+def _previous(path: Path) -> Path:
+    return path.with_name(path.name + ".previous")
+
+
+def _sync(folder: Path) -> None:
+    """Make the names in a folder last, where the system can."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def parse_interval(checkpoint_every: object) -> tuple[float, int | None]:
+    """Seconds, and epochs or None, that ``checkpoint_every`` stands for.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is neither a number of seconds nor "N epochs".
+    """
+    needed = "must be a number of seconds >= 0, or a string such as '1 epoch' or '5 epochs'"
+    if isinstance(checkpoint_every, str):
+        match = re.fullmatch(r"([1-9]\d*) epochs?", checkpoint_every)
+        if match is None:
+            raise ValueError(f"checkpoint_every={checkpoint_every!r} {needed}.")
+        return float("inf"), int(match.group(1))
+    if isinstance(checkpoint_every, bool) or not isinstance(checkpoint_every, int | float | np.number):
+        raise TypeError(f"checkpoint_every={checkpoint_every!r} {needed}, got {type(checkpoint_every).__name__}.")
+    if not checkpoint_every >= 0:
+        raise ValueError(f"checkpoint_every={checkpoint_every!r} {needed}.")
+    return float(checkpoint_every), None
+
+
+class Journal:
+    """Checkpoints of one restart, in a folder of its own.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there.
+    interval : tuple of float and (int or None)
+        Seconds, and epochs, between checkpoints, as :func:`parse_interval` gives them.
+    """
+
+    def __init__(self, folder: Path, interval: tuple[float, int | None]) -> None:
+        self.folder = folder
+        self._seconds, self._epochs = interval
+        self._saved_at = time.monotonic()
+        self._may_write = True
+        self._values: dict[str, Any] | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def last(self) -> Any:
+        """State that the last checkpoint holds, or None."""
+        return read(self.folder / "state.ckpt")
+
+    def is_due(self, epoch: int, at_end_of_epoch: bool) -> bool:
+        """Whether it is time for a checkpoint."""
+        if self._epochs is not None:
+            return at_end_of_epoch and (epoch + 1) % self._epochs == 0
+        return time.monotonic() - self._saved_at >= self._seconds
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write a checkpoint. If that fails, training goes on with a warning, and the one before stays."""
+        self._write("state.ckpt", state)
+        self._saved_at = time.monotonic()
+
+    def value(self, name: str) -> Any:
+        """What was kept under a name, or None."""
+        if self._values is None:
+            self._values = read(self.folder / "values.ckpt") or {}
+        return self._values.get(name)
+
+    def keep(self, name: str, value: Any) -> None:
+        """Keep a value that is found once a run."""
+        self._values = {**(self._values or {}), name: value}
+        self._write("values.ckpt", self._values)
+
+    def finished(self) -> Any:
+        """Result of the restart, if it came to its end, or None."""
+        return read(self.folder / "finished.ckpt")
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Write the result of the restart, which takes the place of its checkpoints."""
+        if self._write("finished.ckpt", result):
+            for name in ("state.ckpt", "values.ckpt"):
+                for path in (self.folder / name, _previous(self.folder / name)):
+                    path.unlink(missing_ok=True)
+
+    def _write(self, name: str, content: Any) -> bool:
+        try:
+            write(self.folder / name, content)
+        except OSError as error:
+            if self._may_write:
+                warnings.warn(
+                    f"Checkpoint {self.folder / name} could not be written ({error}). Training goes on, and the one "
+                    "before, if there is one, stays.",
+                    CheckpointWarning,
+                    stacklevel=2,
+                )
+            self._may_write = False  # said once
+            return False
+        self._may_write = True
+        return True
+
+
+def fingerprint(estimator: Any, array: NDArray[Any]) -> dict[str, Any]:
+    """What makes one fit the same as another: method, parameters, data and versions."""
+    parameters = {
+        name: value if isinstance(value, str | bool | int | float | None) else _hashed(value)
+        for name, value in sorted(estimator.get_params(deep=False).items())
+        if name not in _WITHOUT_EFFECT
+    }
+    return {
+        "method": type(estimator).__name__,
+        **{f"parameter {name}": value for name, value in parameters.items()},
+        "data": f"{array.dtype} {array.shape} {_hash_of(array)}",
+        "version": __version__,
+        "torch": str(torch.__version__),
+    }
+
+
+def _hashed(value: Any) -> str:
+    if isinstance(value, tuple | list | np.number | torch.device):
+        return repr(value)
+    return f"{type(value).__name__} {joblib.hash(value)}"
+
+
+def _hash_of(array: NDArray[Any]) -> str:
+    digest = hashlib.sha256()
+    n_rows = max(1, _HASHED * len(array) // array.nbytes)
+    for start in range(0, len(array), n_rows):
+        digest.update(np.ascontiguousarray(array[start : start + n_rows]).data)
+    return digest.hexdigest()
+
+
+class Folder:
+    """Folder of one fit: a journal for each restart, and the seed.
+
+    Parameters
+    ----------
+    path : Path
+        There already.
+    interval : tuple
+        As for :class:`Journal`.
+    """
+
+    def __init__(self, path: Path, interval: tuple[float, int | None]) -> None:
+        self._path, self._interval = path, interval
+
+    def seed(self, drawn: int) -> int:
+        """Seed that the fit began with, which is ``drawn`` if it begins now."""
+        path = self._path / "seed.ckpt"
+        kept = read(path)
+        if kept is None:
+            write(path, drawn)
+        return drawn if kept is None else int(kept)
+
+    def journal(self, restart: int) -> Journal:
+        """Journal of a restart."""
+        return Journal(self._path / f"restart-{restart}", self._interval)
+
+
+@contextmanager
+def opened(checkpoint_dir: Any, checkpoint_every: Any, mark: Callable[[], dict[str, Any]]) -> Iterator[Folder | None]:
+    """Folder of the fit with the fingerprint that ``mark`` gives; None if there is to be none.
+
+    A process that fits the same waits for the one that began, and then finds its result.
+
+    Raises
+    ------
+    ValueError
+        If nothing can be written there, or the folder turns out to be of another fit.
+    """
+    if checkpoint_dir is None:
+        yield None
+        return
+    wanted = mark()
+    text = json.dumps(wanted, indent=1)
+    path = Path(checkpoint_dir) / f"{wanted['method']}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / "lock").open("w")
+    except OSError as error:
+        raise ValueError(f"checkpoint_dir={checkpoint_dir!r} must be a folder to write to: {error}") from error
+    with lock:
+        if fcntl is not None:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        _check_fingerprint(path, text)
+        yield Folder(path, parse_interval(checkpoint_every))
+
+
+def _check_fingerprint(folder: Path, text: str) -> None:
+    path = folder / "fingerprint.json"
+    if not path.exists():
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(text)
+        temporary.replace(path)
+        return
+    refused = f"checkpoint_dir: {folder} holds another fit than its name says"
+    wanted = json.loads(text)
+    try:
+        found = dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{refused}: fingerprint.json cannot be read ({error}). Move the folder away.") from error
+    for key in {**wanted, **found}:
+        if found.get(key) != wanted.get(key):
+            raise ValueError(
+                f"{refused}: {key} is {found.get(key)!r} there and {wanted.get(key)!r} here. Move the folder away."
+            )

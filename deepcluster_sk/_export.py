@@ -1,0 +1,59 @@
+"""A fitted estimator as one program for other runtimes: scaling, network and probabilities."""
+
+import copy
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Predictor(nn.Module):
+    """From samples as the user has them to the probabilities of ``predict_proba``."""
+
+    offset: Tensor
+    order: Tensor
+
+    def __init__(self, estimator: Any) -> None:
+        super().__init__()
+        own = copy.deepcopy(estimator.module_).cpu().requires_grad_(False)
+        self.network = own.to(memory_format=torch.contiguous_format)
+        self.represent = estimator._represent
+        self.scale = float(estimator._scaling.scale)
+        self.register_buffer("offset", torch.as_tensor(estimator._scaling.offset, dtype=torch.float64))
+        self.register_buffer("order", torch.tensor(estimator._cluster_order))
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Probabilities (n, n_clusters) of samples (n, c, h, w) or (n, n_features), float32, not scaled."""
+        scaled = ((batch.double() - self.offset) / self.scale).float()
+        _, proba = self.represent(self.network, scaled)
+        return proba.index_select(1, self.order)
+
+
+def export(estimator: Any, path: str | os.PathLike[str]) -> None:
+    """Write the program to ``path``, in the format that its ending names."""
+    ending = Path(path).suffix
+    if ending not in (".pt2", ".onnx"):
+        raise ValueError(f"path={os.fspath(path)!r} must end in .pt2 or .onnx.")
+    predictor = Predictor(estimator).eval()
+    example = (torch.zeros(2, *estimator._sample_shape),)
+    shapes = ({0: torch.export.Dim("n_samples", min=1)},)
+    with torch.no_grad():
+        if ending == ".pt2":
+            torch.export.save(torch.export.export(predictor, example, dynamic_shapes=shapes), path)
+            return
+        try:
+            import onnxscript  # noqa: F401
+        except ImportError as error:
+            raise ImportError('path ends in .onnx, which needs pip install "deepcluster_sk[onnx]".') from error
+        torch.onnx.export(
+            predictor,
+            example,
+            path,
+            input_names=["samples"],
+            output_names=["probabilities"],
+            dynamic_shapes=shapes,
+            dynamo=True,
+            external_data=False,
+        )

@@ -1,0 +1,367 @@
+"""Checkpoints: a fit that was killed ends as if it had not been, and nothing but its own files is taken up."""
+
+import json
+import signal
+import threading
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from sklearn.datasets import load_digits
+from sklearn.model_selection import GridSearchCV
+from torch import nn
+
+from deepcluster_sk import CheckpointWarning, DACClustering, DCCMClustering, DCSSClustering, _checkpoint
+from deepcluster_sk._checkpoint import Journal, parse_interval, read, write
+from deepcluster_sk._signals import StopRequest, noting_signals
+from deepcluster_sk.metrics import silhouette_scorer
+
+METHODS = [DACClustering, DCCMClustering, DCSSClustering]
+each = pytest.mark.parametrize("Estimator", METHODS)
+
+
+@pytest.fixture(autouse=True)
+def _usual_signals():
+    """As in a terminal; a process in the background may ignore Ctrl-C."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture(scope="module")
+def X():
+    return load_digits().images[:90]
+
+
+def make(Estimator, folder=None, **params):
+    params = {"n_clusters": 4, "max_epochs": 2, "batch_size": 20, "random_state": 0} | params
+    if Estimator is not DCSSClustering:
+        params = {"block_size": 30, **params}
+    return Estimator(checkpoint_dir=folder, checkpoint_every=0, **params)
+
+
+def kill_after(monkeypatch, n_saves, action=None):
+    """End training behind the checkpoint with this number, or do something else there; gives all positions saved."""
+    saved, save = [], Journal.save
+
+    def save_and_end(self, state):
+        save(self, state)
+        saved.append((state["history"][-1]["phase"], state["history"][-1]["epoch"], state["n_done"]))
+        if len(saved) == n_saves:
+            if action is None:
+                raise KilledError
+            action()
+
+    monkeypatch.setattr(Journal, "save", save_and_end)
+    return saved
+
+
+def weights(estimator):
+    return {name: value for name, value in estimator.module_.state_dict().items() if isinstance(value, torch.Tensor)}
+
+
+def assert_same(one, other):
+    assert_array_equal(one.labels_, other.labels_)
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    drop = {"seconds"}
+    records = [
+        [{k: v for k, v in record.items() if k not in drop} for record in each.history_] for each in (one, other)
+    ]
+    assert records[0] == records[1]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(X):
+    return {Estimator: make(Estimator).fit(X) for Estimator in METHODS}
+
+
+@each
+def test_checkpoints_change_nothing(Estimator, X, tmp_path, undisturbed):
+    assert_same(make(Estimator, tmp_path).fit(X), undisturbed[Estimator])
+
+
+@each
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.55, 0.8, 1.0])
+def test_a_killed_fit_ends_as_if_it_had_not_been(Estimator, share, X, tmp_path, undisturbed, monkeypatch):
+    with monkeypatch.context() as patch:
+        every = kill_after(patch, 0)
+        make(Estimator, tmp_path / "whole").fit(X)
+    n_saves = max(1, round(share * len(every)))
+    with monkeypatch.context() as patch:
+        kill_after(patch, n_saves)
+        with pytest.raises(KilledError):
+            make(Estimator, tmp_path / "killed").fit(X)
+    after = kill_after(monkeypatch, 0)
+    assert_same(make(Estimator, tmp_path / "killed").fit(X), undisturbed[Estimator])
+    assert after == every[n_saves:]  # nothing was trained twice
+
+
+def test_killed_again_and_again(X, tmp_path, undisturbed, monkeypatch):
+    for _ in range(20):
+        with monkeypatch.context() as patch:
+            kill_after(patch, 2)
+            try:
+                fitted = make(DCCMClustering, tmp_path).fit(X)
+                break
+            except KilledError:
+                pass
+    assert_same(fitted, undisturbed[DCCMClustering])
+
+
+@each
+def test_a_finished_fit_is_loaded(Estimator, X, tmp_path, undisturbed, monkeypatch):
+    make(Estimator, tmp_path).fit(X)
+
+    def train(*args):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(Estimator, "_train", train)
+    again = make(Estimator, tmp_path).fit(X)
+    assert_same(again, undisturbed[Estimator])
+    assert_array_equal(again.predict(X), again.labels_)
+    assert again.fit_report_ == undisturbed[Estimator].fit_report_
+
+
+def test_a_finished_first_phase_alone_predicts_by_memberships(X, tmp_path):
+    first = make(DCSSClustering, tmp_path, second_phase=False).fit(X)
+    again = make(DCSSClustering, tmp_path, second_phase=False).fit(X)
+    assert_array_equal(again.predict_proba(X), first.predict_proba(X))
+    assert not again.module_.uses_mnet
+
+
+def test_finished_restarts_are_not_trained_again(X, tmp_path, monkeypatch):
+    whole = make(DACClustering, n_init=3).fit(X)
+    with monkeypatch.context() as patch:
+        every = kill_after(patch, 0)
+        make(DACClustering, tmp_path / "whole", n_init=3).fit(X)
+    n_saves = len(every) // 2
+    with monkeypatch.context() as patch:
+        kill_after(patch, n_saves)
+        with pytest.raises(KilledError):
+            make(DACClustering, tmp_path / "killed", n_init=3).fit(X)
+    after = kill_after(monkeypatch, 0)
+    resumed = make(DACClustering, tmp_path / "killed", n_init=3).fit(X)
+    assert_same(resumed, whole)
+    assert_array_equal(resumed.fit_report_["restart_agreement"], whole.fit_report_["restart_agreement"])
+    assert after == every[n_saves:]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"n_clusters": 3}, {"lr": 1e-3}, {"random_state": 1}, {"augment": None}, {"network": nn.Flatten()}]
+)
+def test_another_fit_has_a_folder_of_its_own(changes, X, tmp_path):
+    make(DACClustering, tmp_path).fit(X)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    make(DACClustering, tmp_path, **changes).fit(X)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_other_data_have_a_folder_of_their_own(X, tmp_path):
+    make(DACClustering, tmp_path).fit(X)
+    other = X.copy()
+    other[-1, -1, -1] += 1
+    make(DACClustering, tmp_path).fit(other)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_does_not_change_the_result_does_not_change_the_folder(X, tmp_path, capsys):
+    make(DACClustering, tmp_path).fit(X)
+    make(DACClustering, tmp_path).set_params(checkpoint_every="1 epoch", verbose=1, on_interrupt="keep").fit(X)
+    assert len(list(tmp_path.iterdir())) == 1
+    assert capsys.readouterr().out == ""  # no epoch was trained
+
+
+def test_a_drawn_seed_is_kept(X, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        kill_after(patch, 3)
+        with pytest.raises(KilledError):
+            make(DACClustering, tmp_path, random_state=None).fit(X)
+    first = make(DACClustering, tmp_path, random_state=None).fit(X)
+    assert_same(make(DACClustering, tmp_path, random_state=None).fit(X), first)
+
+
+def test_a_folder_with_another_fingerprint_is_refused(X, tmp_path):
+    make(DACClustering, tmp_path).fit(X)
+    (path,) = tmp_path.glob("*/fingerprint.json")
+    mark = json.loads(path.read_text())
+    path.write_text(json.dumps(mark | {"parameter n_clusters": 7}))
+    with pytest.raises(ValueError, match="parameter n_clusters is 7 there and 4 here"):
+        make(DACClustering, tmp_path).fit(X)
+    path.write_text("{")
+    with pytest.raises(ValueError, match=r"fingerprint\.json cannot be read"):
+        make(DACClustering, tmp_path).fit(X)
+
+
+def damage(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("names", [["state.ckpt"], ["state.ckpt", "state.ckpt.previous"]])
+def test_a_damaged_checkpoint_is_not_taken_up(names, X, tmp_path, undisturbed, monkeypatch):
+    """The one before is, or none."""
+    with monkeypatch.context() as patch:
+        every = kill_after(patch, 8)
+        with pytest.raises(KilledError):
+            make(DACClustering, tmp_path).fit(X)
+    for name in names:
+        (path,) = tmp_path.glob(f"*/restart-0/{name}")
+        damage(path)
+    after = kill_after(monkeypatch, 0)
+    with pytest.warns(CheckpointWarning, match=r"state\.ckpt.* is damaged"):
+        resumed = make(DACClustering, tmp_path).fit(X)
+    assert_same(resumed, undisturbed[DACClustering])
+    assert after[0] == (every[-1] if len(names) == 1 else every[0])
+
+
+def test_files_hold_no_code(tmp_path):
+    write(tmp_path / "state.ckpt", {"code": nn.Linear(1, 1)})
+    with pytest.raises(Exception, match="Weights only load failed"):
+        read(tmp_path / "state.ckpt")
+
+
+def test_a_failed_write_leaves_the_file_before(tmp_path, monkeypatch):
+    write(tmp_path / "a.ckpt", 1)
+
+    def fail(descriptor):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(_checkpoint.os, "fsync", fail)
+    with pytest.raises(OSError, match="No space"):
+        write(tmp_path / "a.ckpt", 2)
+    assert read(tmp_path / "a.ckpt") == 1
+
+
+@each
+def test_training_goes_on_without_room(Estimator, X, tmp_path, undisturbed, monkeypatch):
+    write, calls = _checkpoint.write, []
+
+    def fail_later(path, content):
+        calls.append(path)
+        if len(calls) > 5:
+            raise OSError("No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(_checkpoint, "write", fail_later)
+    with pytest.warns(CheckpointWarning, match="No space left on device") as caught:
+        fitted = make(Estimator, tmp_path).fit(X)
+    assert len([each for each in caught if issubclass(each.category, CheckpointWarning)]) == 1
+    assert_same(fitted, undisturbed[Estimator])
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)], ids=["INT", "TERM"]
+)
+def test_a_signal_is_obeyed_behind_a_checkpoint(number, error, X, tmp_path, undisturbed, monkeypatch):
+    with monkeypatch.context() as patch:
+        every = kill_after(patch, 4, lambda: signal.raise_signal(number))
+        with pytest.raises(error):
+            make(DCSSClustering, tmp_path).fit(X)
+    assert len(every) in (4, 5)
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+    after = kill_after(monkeypatch, 0)
+    assert_same(make(DCSSClustering, tmp_path).fit(X), undisturbed[DCSSClustering])
+    assert not set(after) & set(every)
+
+
+def test_what_was_learnt_is_kept_where_that_is_asked_for(X, tmp_path, undisturbed, monkeypatch):
+    with monkeypatch.context() as patch:
+        kill_after(patch, 4, lambda: signal.raise_signal(signal.SIGINT))
+        partly = make(DACClustering, tmp_path, on_interrupt="keep").fit(X)
+    assert partly.n_iter_ < undisturbed[DACClustering].n_iter_
+    assert_array_equal(partly.predict(X), partly.labels_)
+    assert_same(make(DACClustering, tmp_path, on_interrupt="keep").fit(X), undisturbed[DACClustering])
+
+
+def test_signals_are_left_alone_in_other_threads_and_where_the_caller_handles_them():
+    seen = []
+    usual = signal.signal(signal.SIGTERM, lambda *args: seen.append("caller's"))
+    try:
+        request = StopRequest()
+        with noting_signals(request):
+            signal.raise_signal(signal.SIGTERM)
+        assert seen == ["caller's"]
+        assert not request.made
+    finally:
+        signal.signal(signal.SIGTERM, usual)
+
+    def in_thread():
+        with noting_signals(StopRequest()):
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=in_thread)
+    thread.start()
+    thread.join()
+    assert seen[-1] == signal.default_int_handler
+
+
+def test_the_second_signal_acts_at_once():
+    request = StopRequest()
+    with noting_signals(request):
+        signal.raise_signal(signal.SIGINT)
+        assert request.made
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_killed_search_goes_on(X, tmp_path, monkeypatch):
+    def search(folder):
+        grid = {"lr": [1e-4, 1e-3], "n_clusters": [3, 4]}
+        return GridSearchCV(make(DACClustering, folder), grid, scoring=silhouette_scorer, cv=2)
+
+    expected = search(None).fit(X)
+    n_fits, finish = [], Journal.finish
+
+    def finish_and_end(self, result):
+        finish(self, result)
+        n_fits.append(self.folder)
+        if len(n_fits) == 4:
+            raise KilledError
+
+    monkeypatch.setattr(Journal, "finish", finish_and_end)
+    with pytest.raises(KilledError):
+        search(tmp_path).set_params(error_score="raise").fit(X)
+    resumed = search(tmp_path).fit(X)
+    assert_array_equal(resumed.cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"])
+    assert len(n_fits) == len(set(n_fits)) == 9  # each candidate on each fold, and the refit, once
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(60, (60.0, None)), (0.5, (0.5, None)), ("1 epoch", (np.inf, 1)), ("12 epochs", (np.inf, 12))],
+)
+def test_intervals(value, expected):
+    assert parse_interval(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "error"), [(-1, ValueError), ("often", ValueError), ("0 epochs", ValueError), (None, TypeError)]
+)
+def test_bad_intervals_raise(value, error, X):
+    with pytest.raises(error, match=r"checkpoint_every=.* must be a number of seconds >= 0, or a string such as"):
+        DACClustering(checkpoint_every=value).fit(X)
+
+
+def test_checkpoints_by_epochs(X, tmp_path, monkeypatch):
+    saved = kill_after(monkeypatch, 0)
+    make(DACClustering, tmp_path, max_epochs=4).set_params(checkpoint_every="2 epochs").fit(X)
+    assert [(epoch, n_done) for phase, epoch, n_done in saved if phase == "DAC"] == [(1, 3), (3, 3)]
+
+
+def test_a_folder_that_cannot_be_made_is_refused(X, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"checkpoint_dir=.*file.* must be a folder to write to"):
+        make(DACClustering, tmp_path / "file").fit(X)
+    with pytest.raises(TypeError, match=r"checkpoint_dir=5 must be None or the path of a folder"):
+        make(DACClustering, 5).fit(X)

@@ -1,0 +1,203 @@
+"""Saved estimators: the same after loading, and files that are damaged or hostile are refused."""
+
+import json
+import pickle
+import struct
+
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.torch
+import torch
+from numpy.testing import assert_array_equal
+from sklearn.datasets import load_digits, load_wine
+from sklearn.exceptions import NotFittedError
+from torch import nn
+
+from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering, load
+from deepcluster_sk.augment import ImageAugmentation
+
+METHODS = [DACClustering, DCCMClustering, DCSSClustering]
+each = pytest.mark.parametrize("Estimator", METHODS)
+
+
+@pytest.fixture(scope="module")
+def X():
+    return load_digits().images[:60]
+
+
+@pytest.fixture(scope="module")
+def fitted(X):
+    return {kind: kind(n_clusters=4, max_epochs=2, n_init=2, random_state=0).fit(X) for kind in METHODS}
+
+
+@pytest.fixture
+def path(tmp_path, fitted):
+    fitted[DCSSClustering].save(tmp_path / "dcss.safetensors")
+    return tmp_path / "dcss.safetensors"
+
+
+@each
+def test_a_loaded_estimator_is_the_one_that_was_saved(Estimator, fitted, X, tmp_path):
+    one = fitted[Estimator]
+    one.save(tmp_path / "one")
+    again = load(tmp_path / "one")
+    assert type(again) is Estimator
+    assert again.get_params() == one.get_params()
+    for method in ("predict", "predict_proba", "transform", "augmentation_agreement"):
+        assert_array_equal(getattr(again, method)(X), getattr(one, method)(X))
+    assert set(vars(again)) == set(vars(one))
+    assert again.history_ == one.history_
+    restart_agreement = again.fit_report_["restart_agreement"]
+    assert_array_equal(restart_agreement, one.fit_report_["restart_agreement"])
+    assert restart_agreement.dtype == np.float32
+    assert again.fit_report_.keys() == one.fit_report_.keys()
+    assert_array_equal(again.labels_, one.labels_)
+    assert again.labels_.dtype == one.labels_.dtype
+    again.fit(X)  # the parameters work
+    assert_array_equal(again.labels_, one.labels_)
+
+
+def test_feature_vectors_with_names(tmp_path):
+    wine = load_wine(as_frame=True).data
+    one = DACClustering(n_clusters=3, max_epochs=2, random_state=0).fit(wine)
+    one.save(tmp_path / "wine")
+    again = load(tmp_path / "wine")
+    assert_array_equal(again.predict_proba(wine), one.predict_proba(wine))
+    assert_array_equal(again.feature_names_in_, wine.columns)
+    with pytest.raises(ValueError, match="feature names"):
+        again.predict(pd.DataFrame(wine.to_numpy(), columns=[f"x{i}" for i in range(wine.shape[1])]))
+
+
+def test_first_phase_alone(X, tmp_path):
+    one = DCSSClustering(n_clusters=3, max_epochs=2, second_phase=False, random_state=0).fit(X)
+    one.save(tmp_path / "one")
+    assert_array_equal(load(tmp_path / "one").predict_proba(X), one.predict_proba(X))
+
+
+def test_objects_of_the_users_own_are_passed_again(X, tmp_path):
+    def network():
+        return nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU())
+
+    one = DACClustering(n_clusters=3, network=network(), augment=ImageAugmentation(), max_epochs=2, random_state=0)
+    one.fit(X).save(tmp_path / "one")
+    with pytest.raises(ValueError, match=r"pass augment \(ImageAugmentation\), network \(Sequential\) again"):
+        load(tmp_path / "one")
+    again = load(tmp_path / "one", network=network(), augment=ImageAugmentation())
+    assert_array_equal(again.predict_proba(X), one.predict_proba(X))
+    with pytest.raises(ValueError, match="does not fit what it holds"):
+        load(tmp_path / "one", network=nn.Conv2d(1, 9, 3), augment=ImageAugmentation())
+
+
+def test_an_estimator_that_is_not_fitted_is_not_saved(tmp_path):
+    with pytest.raises(NotFittedError):
+        DACClustering().save(tmp_path / "one")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_save_leaves_the_file_before(path, fitted, monkeypatch):
+    before = path.read_bytes()
+
+    def fail(descriptor):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="No space"):
+        fitted[DACClustering].save(path)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "none")
+
+
+def test_every_bit_counts(path):
+    content, rng = path.read_bytes(), np.random.default_rng(0)
+    n_header = int.from_bytes(content[:8], "little") + 8
+    places = [*rng.integers(0, n_header, 60), *rng.integers(n_header, len(content), 60), *range(8)]
+    for place in places:
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"dcss\.safetensors"):
+            load(path)
+
+
+def test_truncated_files(path):
+    content = path.read_bytes()
+    for n_bytes in [0, 1, 7, 8, 9, 100, len(content) // 2, len(content) - 1]:
+        path.write_bytes(content[:n_bytes])
+        with pytest.raises(ValueError, match=r"dcss\.safetensors"):
+            load(path)
+
+
+class Canary:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_pickles_are_not_run(tmp_path):
+    canary = tmp_path / "canary"
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(Canary(canary)))
+    torch.save(Canary(canary), tmp_path / "a.pt")
+    for name in ("a.pkl", "a.pt"):
+        with pytest.raises(ValueError, match="is not a whole file"):
+            load(tmp_path / name)
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("n_header", [2**63, 2**40, 2**24 + 1])
+def test_huge_headers_are_not_read(n_header, tmp_path):
+    (tmp_path / "huge").write_bytes(struct.pack("<Q", n_header) + b"{}")
+    with pytest.raises(ValueError, match=f"its header is said to have {n_header} bytes"):
+        load(tmp_path / "huge")
+
+
+def forge(path, **changes):
+    """The file with another description, and a checksum to go with it: what somebody who means harm would write."""
+    from deepcluster_sk._persistence import _digest
+
+    tensors = safetensors.torch.load(path.read_bytes())
+    content = path.read_bytes()
+    n_header = int.from_bytes(content[:8], "little")
+    description = json.loads(json.loads(content[8 : 8 + n_header])["__metadata__"]["deepcluster_sk"])
+    for key, value in changes.items():
+        description[key] = {**description[key], **value} if isinstance(value, dict) else value
+    text = json.dumps(description)
+    header = {"deepcluster_sk": text, "sha256": _digest(text, tensors)}
+    path.write_bytes(safetensors.torch.save(tensors, metadata=header))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"class": "os.system"}, r"class 'os\.system' must be one of DACClustering"),
+        ({"format": 2}, "has format 2, and this version reads 1"),
+        ({"params": {"n_clusters": 10**9}}, "does not fit what it holds"),
+        ({"params": {"latent_dim": 10**9}}, "does not fit what it holds"),
+        ({"params": {"n_clusters": "4"}}, "does not fit what it holds"),
+        ({"params": {"shell": "rm"}}, "does not fit what it holds"),
+        ({"params": {"network": "../../etc/passwd"}}, "does not fit what it holds"),
+        ({"fitted": {"_sample_shape": [1, 10**6, 10**6]}}, "does not fit what it holds"),
+        ({"fitted": {"_sample_shape": []}}, "does not fit what it holds"),
+        ({"fitted": []}, "does not fit what it holds"),
+        ({"tensors": {"more": ["torch.float32", [1]]}}, "its checksum is wrong"),
+    ],
+    ids=str,
+)
+def test_descriptions_that_do_not_fit_are_refused(changes, message, path):
+    forge(path, **changes)
+    with pytest.raises(ValueError, match=message):
+        load(path)
+
+
+def test_a_device_that_is_not_here_is_no_obstacle(path, X, fitted):
+    forge(path, params={"device": "cuda:0"})
+    loaded = load(path)
+    assert loaded.device == "cuda:0"
+    assert_array_equal(loaded.predict(X), fitted[DCSSClustering].labels_)
