@@ -136,6 +136,7 @@ class DAC(Setting):
             runtime.shuffled(len(self.everything)),
             dac_step(self.network, self.samples, block, **options),
             self.optimizer,
+            RunningMean(),
         )
 
     def plain(self):

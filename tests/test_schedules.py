@@ -406,8 +406,7 @@ def test_a_batch_of_phase_1_takes_k_steps(X, runtime, cluster_losses):
     linear.register_forward_hook(lambda module, args, output: passes.append(torch.is_grad_enabled()))
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-6)
     step = cluster_step(network, samples, torch.arange(20), centering_weight=0.1, runtime=runtime)
-    _, n_steps = train_on_clusters(step, optimizer, 3, cluster_losses)
-    assert n_steps == 3
+    train_on_clusters(step, optimizer, 3, cluster_losses)
     assert passes == [False, True, True, True]  # one forward for the memberships, one a step
 
 
