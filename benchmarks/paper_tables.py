@@ -293,7 +293,9 @@ def main() -> None:
     parser.add_argument("--table", nargs="+", choices=[*cells([0]), *LARGE], help="all but the large ones by default")
     parser.add_argument("--data-dir", default="data")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--only", default="", help="of these the cells whose file name contains this, such as DCSS--0")
+    parser.add_argument(
+        "--only", default="", help="of these, the cells whose file name matches this expression: ^digits--DAC"
+    )
     parser.add_argument("--hours", type=float, default=float("inf"), help="start no cell after so long")
     parser.add_argument("--plan", action="store_true")
     parser.add_argument("--smoke", action="store_true")
@@ -306,7 +308,10 @@ def main() -> None:
     tables |= {name: default_table(name, name, THREE, options.seeds, 60.0) for name in LARGE}
     chosen = options.table or cells([0])
     left = [
-        cell for name in chosen for cell in tables[name] if not cell.path.exists() and options.only in cell.path.stem
+        cell
+        for name in chosen
+        for cell in tables[name]
+        if not cell.path.exists() and re.search(options.only, cell.path.stem)
     ]
     for name in chosen:
         mine = [cell.minutes for cell in left if cell.table == name]
