@@ -8,19 +8,23 @@ is written beside the one it replaces, and that one is kept, so that there is a 
 import hashlib
 import io
 import json
+import marshal
 import os
+import pickle
 import re
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import joblib
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from deepcluster_sk._version import __version__
 from deepcluster_sk.exceptions import CheckpointWarning
@@ -188,7 +192,7 @@ class Journal:
 def fingerprint(estimator: Any, array: NDArray[Any]) -> dict[str, Any]:
     """What makes one fit the same as another: method, parameters, data and versions."""
     parameters = {
-        name: value if isinstance(value, str | bool | int | float | None) else _hashed(value)
+        name: value if isinstance(value, str | bool | int | float | None) else _named(name, value)
         for name, value in sorted(estimator.get_params(deep=False).items())
         if name not in _WITHOUT_EFFECT
     }
@@ -201,10 +205,32 @@ def fingerprint(estimator: Any, array: NDArray[Any]) -> dict[str, Any]:
     }
 
 
-def _hashed(value: Any) -> str:
+def _named(name: str, value: Any) -> str:
+    """A name for an object that it has in every process, and that another object has not."""
     if isinstance(value, tuple | list | np.number | torch.device):
         return repr(value)
-    return f"{type(value).__name__} {joblib.hash(value)}"
+    try:
+        return f"{type(value).__name__} {_digest_of(value)}"
+    except pickle.PicklingError as error:
+        raise ValueError(
+            f"{name}={value!r} cannot be told from others in another process, as checkpoint_dir needs it: {error}"
+        ) from error
+
+
+def _digest_of(value: Any) -> str:
+    if isinstance(value, nn.Module):  # a copy of a module is pickled otherwise than the module itself
+        buffer = io.BytesIO()
+        for part in value.state_dict().values():
+            buffer.write(_bytes_of(part) if isinstance(part, Tensor) else repr(part).encode())
+        return hashlib.sha256(repr(value).encode() + buffer.getvalue()).hexdigest()
+    if isinstance(value, FunctionType):
+        closure = [cell.cell_contents for cell in value.__closure__ or ()]
+        return joblib.hash((value.__module__, value.__qualname__, marshal.dumps(value.__code__), closure))
+    return joblib.hash(value)
+
+
+def _bytes_of(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
 def _hash_of(array: NDArray[Any]) -> str:

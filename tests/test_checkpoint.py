@@ -1,5 +1,7 @@
 """Checkpoints: a fit that was killed ends as if it had not been, and nothing but its own files is taken up."""
 
+import copy
+import functools
 import json
 import signal
 import threading
@@ -13,7 +15,7 @@ from sklearn.model_selection import GridSearchCV
 from torch import nn
 
 from deepcluster_sk import CheckpointWarning, DACClustering, DCCMClustering, DCSSClustering, _checkpoint
-from deepcluster_sk._checkpoint import Journal, parse_interval, read, write
+from deepcluster_sk._checkpoint import Journal, fingerprint, parse_interval, read, write
 from deepcluster_sk._signals import StopRequest, noting_signals
 from deepcluster_sk.metrics import silhouette_scorer
 
@@ -164,6 +166,39 @@ def test_another_fit_has_a_folder_of_its_own(changes, X, tmp_path):
     make(DACClustering, tmp_path, **changes).fit(X)
     assert len(list(tmp_path.iterdir())) == 2
     assert {path: path.read_bytes() for path in before} == before
+
+
+def add(batch, generator):
+    return batch + 0.01
+
+
+def test_objects_are_told_apart_by_what_they_do(X):
+    def mark(**params):
+        return fingerprint(DACClustering(**params), X)
+
+    torch.manual_seed(0)
+    module = nn.Conv2d(1, 4, 3)
+    assert mark(network=module) == mark(network=copy.deepcopy(module))
+    assert mark(network=module) != mark(network=nn.Conv2d(1, 4, 3))  # other weights
+    amounts = (0.1, 0.1, 0.2)
+    one, same, other = (mark(augment=lambda batch, _, amount=amount: batch + amount) for amount in amounts)
+    assert one == same
+    assert one != mark(augment=lambda batch, _: batch - 0.1)
+    one, same, other = (mark(augment=functools.partial(torch.add, other=amount)) for amount in amounts)
+    assert one == same != other
+    assert mark(augment=add) != one
+    assert mark(random_state=np.random.RandomState(0)) == mark(random_state=np.random.RandomState(0))
+    assert mark(random_state=np.random.RandomState(0)) != mark(random_state=np.random.RandomState(1))
+
+
+def test_an_object_without_a_name_is_refused(X, tmp_path):
+    class Local:
+        def __call__(self, batch):
+            return batch
+
+    with pytest.raises(ValueError, match=r"augment=.* cannot be told from others in another process"):
+        make(DACClustering, tmp_path, augment=Local()).fit(X)
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_data_have_a_folder_of_their_own(X, tmp_path):
