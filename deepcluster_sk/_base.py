@@ -131,7 +131,7 @@ class BaseDeepClustering(
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
 
         stop_request = StopRequest(keep=self.on_interrupt == "keep")
-        folder = opened(self.checkpoint_dir, self.checkpoint_every, lambda: fingerprint(self, array))
+        folder = opened(self.checkpoint_dir, self.checkpoint_every, lambda: fingerprint(self, array, device))
 
         with own_torch_state(device), folder as checkpoints, noting_signals(stop_request):
             seed = seed if checkpoints is None else checkpoints.seed(seed)

@@ -8,23 +8,21 @@ is written beside the one it replaces, and that one is kept, so that there is a 
 import hashlib
 import io
 import json
-import marshal
 import os
 import pickle
 import re
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any
 
-import joblib
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from deepcluster_sk._version import __version__
 from deepcluster_sk.exceptions import CheckpointWarning
@@ -44,7 +42,7 @@ _HASHED = 2**24
 def write(path: Path, content: Any) -> None:
     """Put ``content`` into a file, whole or not at all; the file it replaces is kept as NAME.previous."""
     buffer = io.BytesIO()
-    torch.save(content, buffer)
+    torch.save(plain(content), buffer)
     payload = buffer.getbuffer()
     write_bytes(path, hashlib.sha256(payload).digest(), payload, keep_previous=True)
 
@@ -67,8 +65,19 @@ def write_bytes(path: Path, *parts: bytes | memoryview, keep_previous: bool = Fa
     _sync(path.parent)
 
 
+def plain(content: Any) -> Any:
+    """Numbers of NumPy as numbers of Python, wherever they are, since only these are read again."""
+    if isinstance(content, np.generic):
+        return content.item()
+    if isinstance(content, dict):
+        return {plain(key): plain(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return type(content)(map(plain, content))
+    return content
+
+
 def read(path: Path) -> Any:
-    """What was written last and is whole, or None."""
+    """What was written last and is whole, or None; what is damaged is put aside as NAME.damaged."""
     for candidate in (path, _previous(path)):
         try:
             content = candidate.read_bytes()
@@ -76,8 +85,11 @@ def read(path: Path) -> Any:
             continue
         digest, payload = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
         if hashlib.sha256(payload).digest() == digest:
-            return torch.load(io.BytesIO(payload), weights_only=True)
+            with suppress(pickle.UnpicklingError):
+                return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
         warnings.warn(f"Checkpoint {candidate} is damaged; going on without it.", CheckpointWarning, stacklevel=2)
+        with suppress(OSError):
+            candidate.replace(candidate.with_name(candidate.name + ".damaged"))
     return None
 
 
@@ -89,10 +101,9 @@ def _sync(folder: Path) -> None:
     """Make the names in a folder last, where the system can."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
-        try:
+        with suppress(OSError):
             os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        os.close(descriptor)
 
 
 def parse_interval(checkpoint_every: object) -> tuple[float, int | None]:
@@ -133,7 +144,8 @@ class Journal:
         self._saved_at = time.monotonic()
         self._may_write = True
         self._values: dict[str, Any] | None = None
-        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # the first write says so
+            folder.mkdir(parents=True, exist_ok=True)
 
     def last(self) -> Any:
         """State that the last checkpoint holds, or None."""
@@ -170,7 +182,8 @@ class Journal:
         if self._write("finished.ckpt", result):
             for name in ("state.ckpt", "values.ckpt"):
                 for path in (self.folder / name, _previous(self.folder / name)):
-                    path.unlink(missing_ok=True)
+                    with suppress(OSError):
+                        path.unlink(missing_ok=True)
 
     def _write(self, name: str, content: Any) -> bool:
         try:
@@ -189,7 +202,7 @@ class Journal:
         return True
 
 
-def fingerprint(estimator: Any, array: NDArray[Any]) -> dict[str, Any]:
+def fingerprint(estimator: Any, array: NDArray[Any], device: torch.device) -> dict[str, Any]:
     """What makes one fit the same as another: method, parameters, data and versions."""
     parameters = {
         name: value if isinstance(value, str | bool | int | float | None) else _named(name, value)
@@ -200,6 +213,7 @@ def fingerprint(estimator: Any, array: NDArray[Any]) -> dict[str, Any]:
         "method": type(estimator).__name__,
         **{f"parameter {name}": value for name, value in parameters.items()},
         "data": f"{array.dtype} {array.shape} {_hash_of(array)}",
+        "trained on": device.type,
         "version": __version__,
         "torch": str(torch.__version__),
     }
@@ -209,28 +223,39 @@ def _named(name: str, value: Any) -> str:
     """A name for an object that it has in every process, and that another object has not."""
     if isinstance(value, tuple | list | np.number | torch.device):
         return repr(value)
+    pickled = io.BytesIO()
     try:
-        return f"{type(value).__name__} {_digest_of(value)}"
-    except pickle.PicklingError as error:
+        _Describer(pickled, protocol=4).dump(value)
+    except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{name}={value!r} cannot be told from others in another process, as checkpoint_dir needs it: {error}"
         ) from error
+    return f"{type(value).__name__} {hashlib.sha256(pickled.getvalue()).hexdigest()}"
 
 
-def _digest_of(value: Any) -> str:
-    if isinstance(value, nn.Module):  # a copy of a module is pickled otherwise than the module itself
-        buffer = io.BytesIO()
-        for part in value.state_dict().values():
-            buffer.write(_bytes_of(part) if isinstance(part, Tensor) else repr(part).encode())
-        return hashlib.sha256(repr(value).encode() + buffer.getvalue()).hexdigest()
-    if isinstance(value, FunctionType):
-        closure = [cell.cell_contents for cell in value.__closure__ or ()]
-        return joblib.hash((value.__module__, value.__qualname__, marshal.dumps(value.__code__), closure))
-    return joblib.hash(value)
+class _Describer(pickle.Pickler):
+    """Pickles to compare, not to load: the same bytes for equal objects in every process.
 
+    Modules are their attributes, tensors their values, functions their code, defaults and closure.
+    """
 
-def _bytes_of(tensor: Tensor) -> bytes:
-    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    def __init__(self, file: io.BytesIO, protocol: int) -> None:
+        super().__init__(file, protocol)
+        self.fast = True  # no references to what was pickled before, which copies of an object do not share
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, Tensor):
+            flat = obj.detach().cpu().contiguous().flatten().view(torch.uint8)
+            return bytes, (repr((obj.dtype, tuple(obj.shape), obj.requires_grad)).encode() + flat.numpy().tobytes(),)
+        if isinstance(obj, FunctionType):
+            closure = tuple(cell.cell_contents for cell in obj.__closure__ or ())
+            parts = obj.__module__, obj.__qualname__, obj.__code__, obj.__defaults__, obj.__kwdefaults__, closure
+            return tuple, (parts,)
+        if isinstance(obj, CodeType):
+            return tuple, ((obj.co_code, obj.co_names, obj.co_varnames, obj.co_consts),)
+        if isinstance(obj, set | frozenset):
+            return tuple, (sorted(map(repr, obj)),)
+        return NotImplemented
 
 
 def _hash_of(array: NDArray[Any]) -> str:
@@ -257,10 +282,10 @@ class Folder:
 
     def seed(self, drawn: int) -> int:
         """Seed that the fit began with, which is ``drawn`` if it begins now."""
-        path = self._path / "seed.ckpt"
-        kept = read(path)
+        journal = Journal(self._path, self._interval)
+        kept = journal.value("seed")
         if kept is None:
-            write(path, drawn)
+            journal.keep("seed", drawn)
         return drawn if kept is None else int(kept)
 
     def journal(self, restart: int) -> Journal:
@@ -288,26 +313,23 @@ def opened(checkpoint_dir: Any, checkpoint_every: Any, mark: Callable[[], dict[s
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = (path / "lock").open("w")
+        if not (path / "fingerprint.json").exists():
+            write_bytes(path / "fingerprint.json", text.encode())
     except OSError as error:
         raise ValueError(f"checkpoint_dir={checkpoint_dir!r} must be a folder to write to: {error}") from error
     with lock:
         if fcntl is not None:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            with suppress(OSError):  # some network file systems have no locks
+                fcntl.flock(lock, fcntl.LOCK_EX)
         _check_fingerprint(path, text)
         yield Folder(path, parse_interval(checkpoint_every))
 
 
 def _check_fingerprint(folder: Path, text: str) -> None:
-    path = folder / "fingerprint.json"
-    if not path.exists():
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(text)
-        temporary.replace(path)
-        return
     refused = f"checkpoint_dir: {folder} holds another fit than its name says"
     wanted = json.loads(text)
     try:
-        found = dict(json.loads(path.read_text()))
+        found = dict(json.loads((folder / "fingerprint.json").read_text()))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{refused}: fingerprint.json cannot be read ({error}). Move the folder away.") from error
     for key in {**wanted, **found}:

@@ -37,7 +37,7 @@ def export(estimator: Any, path: str | os.PathLike[str]) -> None:
     if ending not in (".pt2", ".onnx"):
         raise ValueError(f"path={os.fspath(path)!r} must end in .pt2 or .onnx.")
     predictor = Predictor(estimator).eval()
-    example = (torch.zeros(2, *estimator._sample_shape),)
+    example = (torch.zeros(2, *estimator._sample_shape, dtype=torch.float32),)
     shapes = ({0: torch.export.Dim("n_samples", min=1)},)
     with torch.no_grad():
         if ending == ".pt2":

@@ -107,6 +107,8 @@ class Monitor:
         Whether ``end`` asked for a stop; no epoch starts after that.
     phase_is_over : bool
         Whether the schedule ended the phase; the next phase starts all the same.
+    is_settled : bool
+        Whether hardly any label changed when the phase last looked.
     generator : torch.Generator or None
         Source of the order of the batches; needed with a journal.
     journal : Journal or None
@@ -121,6 +123,7 @@ class Monitor:
     history: list[dict[str, Any]] = field(default_factory=list)
     stopped: bool = False
     phase_is_over: bool = False
+    is_settled: bool = False
     generator: torch.Generator | None = None
     journal: Journal | None = None
     stop_request: StopRequest = field(default_factory=StopRequest)
@@ -133,11 +136,14 @@ class Monitor:
         self._diverged, self._lowered = False, False
         if self._resumed is not None:
             self.history, self._lowered = self._resumed["history"], self._resumed["lowered"]
+            self.is_settled = self._resumed["is_settled"]
 
     def epochs(self, phase: str, n_epochs: int) -> Iterator[int]:
         """Count epochs 0, 1, .. of a phase; the body of the loop calls :meth:`record` and never leaves the loop."""
         self.phase_is_over = False
         first = 0
+        if self._resumed is None:
+            self.is_settled = False
         if self._resumed is not None:
             under_way = self.history[-1]
             first = under_way["epoch"] if under_way["phase"] == phase else n_epochs
@@ -181,7 +187,8 @@ class Monitor:
             _set_random_states(self.generator, resumed["random"])
             done = resumed["n_done"]
             self._began = time.perf_counter() - resumed["seconds"]
-        self._good = {name: copy.deepcopy(_state(part)) for name, part in parts.items()}
+        good = {name: copy.deepcopy(_state(part)) for name, part in parts.items()}
+        self._good = good if resumed is None else resumed["good"]
         for n_done, batch in enumerate(self._until_asked_to_stop(batches[done:]), done + 1):
             yield batch
             if self.stop_request.made or self.journal.is_due(self.history[-1]["epoch"], n_done == len(batches)):
@@ -189,6 +196,8 @@ class Monitor:
                     {
                         "history": self.history,
                         "lowered": self._lowered,
+                        "is_settled": self.is_settled,
+                        "good": self._good,
                         "n_done": n_done,
                         "seconds": time.perf_counter() - self._began,
                         "drawn_from": drawn_from,
@@ -216,7 +225,8 @@ class Monitor:
         if kept is None:
             value = compute()
             kept = {"value": value, "random": _random_states(self.generator)}
-            self.journal.keep(name, kept)
+            if self._resumed is None:  # else what it is computed from is not there yet
+                self.journal.keep(name, kept)
         _set_random_states(self.generator, kept["random"])
         return kept["value"]
 
@@ -224,11 +234,11 @@ class Monitor:
         """Make the epoch under way the last of its phase."""
         self.phase_is_over = True
 
-    def settled(self, label_change: float, tol: float) -> bool:
-        """Whether hardly any label changes any more; the phase ends if it is less than a share ``tol`` of them."""
+    def settle(self, label_change: float, tol: float) -> None:
+        """Note whether hardly any label changes any more; the phase ends if it is less than a share ``tol`` of them."""
         if label_change < tol:
             self.end_phase()
-        return bool(label_change <= max(tol, _SETTLED))
+        self.is_settled = label_change <= max(tol, _SETTLED)
 
     def record(self, **values: Any) -> None:
         """Add values to the record of the epoch under way.

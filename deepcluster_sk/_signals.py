@@ -66,3 +66,4 @@ def noting_signals(request: StopRequest) -> Iterator[None]:
         yield
     finally:
         restore()
+    request.obey()  # what came behind the last batch

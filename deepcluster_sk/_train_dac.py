@@ -134,7 +134,7 @@ def train_dac(
             **summary,
         )
         upper, lower = adaptive_thresholds(curriculum_after(epoch + 1, curriculum_rate))
-        if pair_selection == "adaptive" and (lower > upper or summary["label_change"] < tol):
-            converged = True
+        converged = pair_selection == "adaptive" and (lower > upper or summary["label_change"] < tol)
+        if converged:
             monitor.end_phase()
     return converged or (pair_selection == "all" and not monitor.stopped)

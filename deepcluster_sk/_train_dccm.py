@@ -179,7 +179,6 @@ def train_dccm(
     thresholds = {"graph_threshold": graph_threshold, "label_threshold": label_threshold}
     weights = {"label_weight": label_weight, "mi_weight": mi_weight}
 
-    converged = False
     for _ in monitor.epochs("DCCM", n_epochs):
         keep_batch_norm_settled(network, samples, runtime)
         losses, confident, edges = RunningMean(), RunningMean(), RunningMean()
@@ -203,5 +202,5 @@ def train_dccm(
                 train_on(runtime.shuffled(len(indices)), step, optimizer, losses)
         summary = tracker.summary()
         monitor.record(loss=losses.mean(), selected_share=confident.mean(), edge_share=edges.mean(), **summary)
-        converged = monitor.settled(summary["label_change"], tol)
-    return converged
+        monitor.settle(summary["label_change"], tol)
+    return monitor.is_settled

@@ -170,7 +170,6 @@ def train_autoencoder(
     """
     optimizer = optim.SGD(network.autoencoder_parameters(), lr=lr, momentum=0.9, fused=runtime.fused)
     tracker = LabelTracker.empty(len(samples), len(network.centers), runtime.device)
-    converged = False
     network.train()
     for epoch in monitor.epochs("phase 1", n_epochs):
         keep_batch_norm_settled(network, samples, runtime)
@@ -186,9 +185,9 @@ def train_autoencoder(
             tracker.update(torch.arange(len(samples)), update_centers(network, samples, runtime))
             summary = tracker.summary()
             monitor.record(**summary)
-            converged = monitor.settled(summary["label_change"], tol)
+            monitor.settle(summary["label_change"], tol)
         monitor.record(loss=losses.mean())
-    return converged
+    return monitor.is_settled
 
 
 class PairStatistics:
@@ -265,7 +264,6 @@ def train_mnet(
         fused=runtime.fused,
     )
     statistics = PairStatistics(LabelTracker.empty(len(samples), len(network.centers), runtime.device))
-    converged = False
     network.train()
     for epoch in monitor.epochs("phase 2", n_epochs):
         keep_batch_norm_settled(network, samples, runtime)
@@ -293,5 +291,6 @@ def train_mnet(
         monitor.record(loss=losses.mean(), **summary)
         if by_memberships:
             update_centers(network, samples, runtime)
-        converged = not by_memberships and monitor.settled(summary["label_change"], tol)
-    return converged
+        if not by_memberships:
+            monitor.settle(summary["label_change"], tol)
+    return monitor.is_settled

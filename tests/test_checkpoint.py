@@ -11,11 +11,13 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from torch import nn
 
 from deepcluster_sk import CheckpointWarning, DACClustering, DCCMClustering, DCSSClustering, _checkpoint
 from deepcluster_sk._checkpoint import Journal, fingerprint, parse_interval, read, write
+from deepcluster_sk._monitor import Monitor
 from deepcluster_sk._signals import StopRequest, noting_signals
 from deepcluster_sk.metrics import silhouette_scorer
 
@@ -71,6 +73,7 @@ def weights(estimator):
 
 def assert_same(one, other):
     assert_array_equal(one.labels_, other.labels_)
+    assert one.converged_ == other.converged_
     first, second = weights(one), weights(other)
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -172,9 +175,15 @@ def add(batch, generator):
     return batch + 0.01
 
 
+class Noise(nn.Module):
+    def __init__(self, amount):
+        super().__init__()
+        self.amount, self.mean = amount, torch.zeros(2)
+
+
 def test_objects_are_told_apart_by_what_they_do(X):
     def mark(**params):
-        return fingerprint(DACClustering(**params), X)
+        return fingerprint(DACClustering(**params), X, torch.device("cpu"))
 
     torch.manual_seed(0)
     module = nn.Conv2d(1, 4, 3)
@@ -182,7 +191,11 @@ def test_objects_are_told_apart_by_what_they_do(X):
     assert mark(network=module) != mark(network=nn.Conv2d(1, 4, 3))  # other weights
     amounts = (0.1, 0.1, 0.2)
     one, same, other = (mark(augment=lambda batch, _, amount=amount: batch + amount) for amount in amounts)
-    assert one == same
+    assert one == same != other
+    one, same, other = (mark(augment=Noise(amount)) for amount in amounts)
+    assert one == same != other
+    one, same, other = (mark(network=Noise(amount)) for amount in amounts)
+    assert one == same != other
     assert one != mark(augment=lambda batch, _: batch - 0.1)
     one, same, other = (mark(augment=functools.partial(torch.add, other=amount)) for amount in amounts)
     assert one == same != other
@@ -193,6 +206,9 @@ def test_objects_are_told_apart_by_what_they_do(X):
 
 def test_an_object_without_a_name_is_refused(X, tmp_path):
     class Local:
+        def __init__(self):
+            self.lock = threading.Lock()
+
         def __call__(self, batch):
             return batch
 
@@ -243,6 +259,58 @@ def damage(path):
     path.write_bytes(content)
 
 
+def test_numbers_of_numpy_are_numbers(X, tmp_path, monkeypatch):
+    params = {"lr": np.float64(1e-3), "curriculum_rate": np.float64(0.02)}
+    with monkeypatch.context() as patch:
+        kill_after(patch, 20)
+        with pytest.raises(KilledError):
+            make(DACClustering, tmp_path, **params).fit(X)
+    first = make(DACClustering, tmp_path, **params).fit(X)
+    assert_same(make(DACClustering, tmp_path, **params).fit(X), first)
+
+
+@pytest.mark.parametrize("tol", [0.0, 0.95])
+def test_first_phase_alone_remembers_that_it_converged(tol, X, tmp_path, monkeypatch):
+    """The centres, and with them the labels, are looked at every other epoch only."""
+    params = {"second_phase": False, "max_epochs": 5, "tol": tol}
+    whole = make(DCSSClustering, **params).fit(X)
+    with monkeypatch.context() as patch:
+        every = kill_after(patch, 0)
+        make(DCSSClustering, tmp_path / "whole", **params).fit(X)
+    with monkeypatch.context() as patch:
+        kill_after(patch, len(every) - 1)
+        with pytest.raises(KilledError):
+            make(DCSSClustering, tmp_path / "killed", **params).fit(X)
+    assert_same(make(DCSSClustering, tmp_path / "killed", **params).fit(X), whole)
+
+
+def test_a_diverged_epoch_begins_at_its_start_after_a_kill_too(tmp_path):
+    def train(folder, kill_at=None):
+        layer = nn.Linear(1, 1, bias=False)
+        layer.weight.data.fill_(1.0)
+        optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
+        journal = Journal(folder, (0.0, None))
+        monitor = Monitor(lambda: None, lambda context: False, generator=torch.Generator(), journal=journal)
+        n_batches = 0
+        for epoch in monitor.epochs("warm-up", 3):
+            for _ in monitor.batches(lambda: [0, 1, 2], layer=layer, optimizer=optimizer):
+                if n_batches == kill_at:
+                    raise KilledError
+                layer.weight.data += optimizer.param_groups[0]["lr"]
+                n_batches += 1
+            monitor.record(loss=float("nan") if epoch == 1 and optimizer.param_groups[0]["lr"] == 1 else 0.0)
+        return layer.weight.item()
+
+    with pytest.warns(ConvergenceWarning, match="diverged"):
+        whole = train(tmp_path / "whole")
+    assert whole == pytest.approx(4.6)
+    with pytest.raises(KilledError):
+        train(tmp_path / "killed", kill_at=5)  # in the epoch that is to diverge
+    with pytest.warns(ConvergenceWarning, match="diverged"), pytest.raises(KilledError):
+        train(tmp_path / "killed", kill_at=3)  # while it is trained again
+    assert train(tmp_path / "killed") == whole
+
+
 @pytest.mark.parametrize("names", [["state.ckpt"], ["state.ckpt", "state.ckpt.previous"]])
 def test_a_damaged_checkpoint_is_not_taken_up(names, X, tmp_path, undisturbed, monkeypatch):
     """The one before is, or none."""
@@ -262,8 +330,8 @@ def test_a_damaged_checkpoint_is_not_taken_up(names, X, tmp_path, undisturbed, m
 
 def test_files_hold_no_code(tmp_path):
     write(tmp_path / "state.ckpt", {"code": nn.Linear(1, 1)})
-    with pytest.raises(Exception, match="Weights only load failed"):
-        read(tmp_path / "state.ckpt")
+    with pytest.warns(CheckpointWarning, match="is damaged"):
+        assert read(tmp_path / "state.ckpt") is None
 
 
 def test_a_failed_write_leaves_the_file_before(tmp_path, monkeypatch):
@@ -310,6 +378,11 @@ def test_a_signal_is_obeyed_behind_a_checkpoint(number, error, X, tmp_path, undi
     assert not set(after) & set(every)
 
 
+def test_a_signal_behind_the_last_batch_is_obeyed():
+    with pytest.raises(KeyboardInterrupt), noting_signals(StopRequest()):
+        signal.raise_signal(signal.SIGINT)
+
+
 def test_what_was_learnt_is_kept_where_that_is_asked_for(X, tmp_path, undisturbed, monkeypatch):
     with monkeypatch.context() as patch:
         kill_after(patch, 4, lambda: signal.raise_signal(signal.SIGINT))
@@ -342,7 +415,7 @@ def test_signals_are_left_alone_in_other_threads_and_where_the_caller_handles_th
 
 
 def test_the_second_signal_acts_at_once():
-    request = StopRequest()
+    request = StopRequest(keep=True)
     with noting_signals(request):
         signal.raise_signal(signal.SIGINT)
         assert request.made

@@ -89,6 +89,30 @@ def test_objects_of_the_users_own_are_passed_again(X, tmp_path):
         load(tmp_path / "one", network=nn.Conv2d(1, 9, 3), augment=ImageAugmentation())
 
 
+@pytest.mark.parametrize("parameter", ["network", "encoder"])
+def test_modules_of_linear_layers(parameter, tmp_path):
+    wine, Estimator = load_wine().data, DCSSClustering if parameter == "encoder" else DACClustering
+    one = Estimator(n_clusters=3, max_epochs=2, random_state=0, **{parameter: nn.Linear(13, 8)}).fit(wine)
+    one.save(tmp_path / "one")
+    again = load(tmp_path / "one", **{parameter: nn.Linear(13, 8)})
+    assert_array_equal(again.predict_proba(wine), one.predict_proba(wine))
+
+
+def test_what_json_does_not_know(tmp_path):
+    wine, tied = load_wine().data, nn.Linear(13, 13)
+    one = DACClustering(n_clusters=3, max_epochs=2, curriculum_rate=np.float32(0.1), checkpoint_dir=tmp_path / "here")
+    one.set_params(network=nn.Sequential(tied, nn.ReLU(), tied), random_state=np.random.RandomState(0))
+    one.fit(wine).save(tmp_path / "one")
+    again = load(tmp_path / "one", network=nn.Sequential(tied, nn.ReLU(), tied))
+    assert_array_equal(again.predict(wine), one.labels_)
+    assert again.random_state is again.checkpoint_dir is None
+
+
+def test_unknown_objects_are_refused(path):
+    with pytest.raises(ValueError, match="typo must not be passed"):
+        load(path, typo=3)
+
+
 def test_an_estimator_that_is_not_fitted_is_not_saved(tmp_path):
     with pytest.raises(NotFittedError):
         DACClustering().save(tmp_path / "one")
@@ -177,6 +201,12 @@ def forge(path, **changes):
     ("changes", "message"),
     [
         ({"class": "os.system"}, r"class 'os\.system' must be one of DACClustering"),
+        ({"class": ["x"]}, "must be one of"),
+        ({"own": []}, "what it describes is not whole"),
+        ({"own": {"network": "Own"}}, r"pass network \(Own\) again"),
+        ({"fitted": {"_cluster_order": [5, 6, 7, 8]}}, "does not fit what it holds"),
+        ({"feature_names_in_": 5}, "does not fit what it holds"),
+        ({"extra_state": "x"}, "does not fit what it holds"),
         ({"format": 2}, "has format 2, and this version reads 1"),
         ({"params": {"n_clusters": 10**9}}, "does not fit what it holds"),
         ({"params": {"latent_dim": 10**9}}, "does not fit what it holds"),
