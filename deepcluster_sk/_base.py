@@ -33,6 +33,7 @@ from deepcluster_sk._validation import (
     resolve_device,
 )
 from deepcluster_sk.augment import Augmentation, check_augmentation, resolve_augmentation
+from deepcluster_sk.metrics import neighbor_agreement_score
 
 # Samples whose transforms tell in ``fit`` how stable the labels are.
 _N_TRANSFORMED = 10_000
@@ -237,6 +238,7 @@ class BaseDeepClustering(
             confidence=confidence,
             augmentation_agreement=agreement,
             sizes=np.bincount(labels, minlength=self.n_clusters),
+            neighbor_agreement=neighbor_agreement_score(samples.array, labels) if self.n_init > 1 else 0.0,
         )
 
     def _fitted_attributes(self, module: Any, samples: ArraySamples, order: Sequence[int]) -> dict[str, Any]:

@@ -29,15 +29,15 @@ class Run(NamedTuple):
     confidence: NDArray[np.float32]  # (n,), largest probability
     augmentation_agreement: float | None  # share of samples that keep their label under a random transform
     sizes: NDArray[np.intp]  # (n_clusters,), samples in each of the network's clusters
+    neighbor_agreement: (
+        float  # how much oftener than by chance neighbours share a cluster; only compared among restarts
+    )
 
     @property
     def rank(self) -> tuple[int, bool, float]:
-        """Smaller is better: first clusters that stay empty, then one that holds nearly all, then the final loss.
-
-        The loss alone would prefer a collapse, in which all pairs agree.
-        """
-        loss = self.history[-1]["loss"] if self.history else float("inf")
-        return int((self.sizes == 0).sum()), bool(self.sizes.max() > _NEARLY_ALL * len(self.labels)), loss
+        """Smaller is better: first clusters that stay empty, then one that holds nearly all, then neighbours apart."""
+        n_empty, has_giant = int((self.sizes == 0).sum()), bool(self.sizes.max() > _NEARLY_ALL * len(self.labels))
+        return n_empty, has_giant, -self.neighbor_agreement
 
     def saved(self) -> dict[str, Any]:
         """As tensors and plain values, for a checkpoint."""

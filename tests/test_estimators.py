@@ -319,6 +319,7 @@ def run_of(labels, loss=0.0, **changes):
     return Run(
         network=nn.Linear(1, 1),
         history=[{"loss": loss}],
+        neighbor_agreement=-loss,
         stopped=False,
         converged=True,
         precision="float32",
@@ -374,7 +375,7 @@ def test_max_epochs_caps_every_phase(Estimator, X):
     assert max(phases.count(phase) for phase in phases) == 2
 
 
-def test_restarts_prefer_no_collapse_then_the_lowest_loss(X, monkeypatch):
+def test_restarts_prefer_no_collapse_then_neighbors_together(X, monkeypatch):
     runs = [run_of(*given) for given in (([0] * 4, 0.0), ([0, 0, 1, 1], 0.7), ([0, 1, 1, 0], 0.3), ([1, 1, 0, 0], 0.5))]
     given = iter(runs)
     monkeypatch.setattr(DACClustering, "_run", lambda *args: next(given))
