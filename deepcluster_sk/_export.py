@@ -2,6 +2,7 @@
 
 import copy
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,8 @@ def export(estimator: Any, path: str | os.PathLike[str]) -> None:
         if ending == ".pt2":
             torch.export.save(torch.export.export(predictor, example, dynamic_shapes=shapes), path)
             return
-        try:
-            import onnxscript  # noqa: F401
-        except ImportError as error:
-            raise ImportError('path ends in .onnx, which needs pip install "deepcluster_sk[onnx]".') from error
+        if not all(map(find_spec, ("onnx", "onnxscript"))):
+            raise ImportError('path ends in .onnx, which needs pip install "deepcluster_sk[onnx]".')
         torch.onnx.export(
             predictor,
             example,

@@ -44,3 +44,11 @@ def test_what_cannot_be_exported(tmp_path):
     fitted = DACClustering(n_clusters=2, max_epochs=1, random_state=0).fit(X[:20])
     with pytest.raises(ValueError, match=r"path='a\.h5' must end in \.pt2 or \.onnx"):
         fitted.export("a.h5")
+
+
+def test_what_onnx_needs_is_named(tmp_path, monkeypatch):
+    fitted = DACClustering(n_clusters=2, max_epochs=1, random_state=0).fit(X[:20])
+    monkeypatch.setattr("deepcluster_sk._export.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r'pip install "deepcluster_sk\[onnx\]"'):
+        fitted.export(tmp_path / "a.onnx")
+    assert not list(tmp_path.iterdir())

@@ -28,7 +28,7 @@ LAYERS = (
     {"networks._layers", "losses", "metrics._labels"},
     {"metrics._scorers"},
     {"metrics"},
-    {"networks._cluster", "networks._autoencoder", "networks._discriminator", "networks._mnet"},
+    {"networks._cluster", "networks._autoencoder", "networks._discriminator", "networks._dcss"},
     {"networks"},
     {"_monitor"},
     {"_engine"},

@@ -7,8 +7,8 @@ builder beside those and enter it there.
 
 from deepcluster_sk.networks._autoencoder import AUTOENCODERS, Autoencoder, build_autoencoder
 from deepcluster_sk.networks._cluster import NETWORKS, ClusterNetwork, Stages, build_cluster_network
+from deepcluster_sk.networks._dcss import DCSSNetwork, build_mnet
 from deepcluster_sk.networks._discriminator import LocalDiscriminator
-from deepcluster_sk.networks._mnet import DCSSNetwork, build_mnet
 
 __all__ = [
     "AUTOENCODERS",
