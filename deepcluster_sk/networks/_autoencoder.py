@@ -212,10 +212,11 @@ def build_autoencoder(network: str | nn.Module, sample_shape: Shape, latent_dim:
 
     Examples
     --------
+    >>> import torch
     >>> from deepcluster_sk.networks import build_autoencoder
     >>> autoencoder = build_autoencoder("auto", sample_shape=(1, 8, 8), latent_dim=10)
-    >>> autoencoder.encoder[-1].out_features
-    10
+    >>> autoencoder.encoder(torch.zeros(2, 1, 8, 8)).shape
+    torch.Size([2, 10])
     """
     if isinstance(network, nn.Module):
         return _users_autoencoder(network, sample_shape)
