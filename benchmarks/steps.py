@@ -5,8 +5,8 @@ Three tables, each a ratio within one run, interleaved, medians of ``--repeats``
 - *overhead*: each method's step against the bare network (forward, backward, optimiser) on the same batches in the same
   precision. The forward pass that labels a block, and the augmentation, are lines of their own.
 - *plain*: a block of 1,000 images, or a batch of phase 1 or of DCCM, against the plain transcription of the
-  paper in ``_plain.py`` on the papers' networks; then the same with one of our changes taken back at a time, each in a
-  process of its own.
+  paper in ``_plain.py`` on the papers' networks, and of DCSS on the default one too; then the same with one of our
+  changes taken back at a time, each in a process of its own.
 - *stages*: where the time of our step goes.
 
 ``--precision float32`` measures all of it as on hardware without bfloat16. Results go to benchmarks/results/.
@@ -25,7 +25,7 @@ from unittest import mock
 import _plain as plain
 import numpy as np
 import torch
-from _results import update_record
+from _results import read_record, update_record
 from torch import nn, optim
 
 from deepcluster_sk import _engine
@@ -364,6 +364,8 @@ def comparisons(precision: str) -> dict[str, tuple[Callable[..., Setting], dict[
         "DCCM, 16 positions": (maker(DCCM, LARGE, "dccm-32", positions=16, block=BATCH), for_positions),
         "DCSS phase 1": (maker(Phase1, SMALL, "autoencoder-residual"), with_parts),
         "DCSS phase 2": (maker(Phase2, SMALL, "autoencoder-residual"), with_folding),
+        "DCSS phase 1, default network": (maker(Phase1, SMALL, "auto"), with_parts),
+        "DCSS phase 2, default network": (maker(Phase2, SMALL, "auto"), with_folding),
     }
 
 
@@ -426,8 +428,16 @@ def main() -> None:
     parser.add_argument("--precision", default=_engine.resolve_precision("auto", CPU, SMALL))
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--only", choices=sorted(PARTS), help="replaces just this part of the record")
+    parser.add_argument("--rows", help="replaces just those rows against plain whose name holds this")
     options = parser.parse_args()
     name = "steps" if options.precision == "bfloat16" else f"steps-{options.precision}"
+    if options.rows:
+        kept = read_record(name)["against_plain"]
+        names = [row for row in comparisons(options.precision) if options.rows in row]
+        made = [against_plain(row, options.precision, options.repeats) for row in names]
+        rows = [row for row in kept if row["method"] not in names] + made
+        update_record(name, "against_plain", rows, precision=options.precision, repeats=options.repeats)
+        return
     for part in [options.only] if options.only else PARTS:
         print(f"\n{part}\n{'-' * len(part)}")
         rows = PARTS[part](options.precision, options.repeats)

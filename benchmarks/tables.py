@@ -4,6 +4,7 @@ import argparse
 import json
 import re
 
+import _fault_page
 import _paper_page
 from _datasets import DATA_SETS, LARGE
 from _results import RESULTS
@@ -242,6 +243,14 @@ def speed() -> str:
     return "\n".join(lines)
 
 
+def faults() -> str:
+    lines = [_fault_page.HEAD]
+    for name, (title, table) in _fault_page.TABLES.items():
+        for record in load([name]):
+            lines += heading(title) + list_table(table(record)) + conditions(name, record)
+    return "\n".join(lines)
+
+
 def markdown(title: str, names: list[str]) -> str:
     header, *body = rows(load(names))
     if not body:
@@ -300,6 +309,7 @@ def main() -> None:
     )
     if load(["steps"]):
         (ROOT / "docs" / "speed.rst").write_text(speed())
+    (ROOT / "docs" / "faults.rst").write_text(faults())
     readme = ROOT / "README.md"
     tables = "\n".join(filter(None, (markdown(*table) for table in TABLES.items())))
     between_marks = re.compile("<!-- results -->.*<!-- end of results -->", flags=re.DOTALL)

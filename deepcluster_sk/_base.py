@@ -26,6 +26,7 @@ from deepcluster_sk._signals import StopRequest, noting_signals
 from deepcluster_sk._start import default_epochs
 from deepcluster_sk._torch_state import own_torch_state
 from deepcluster_sk._validation import (
+    all_or_nothing,
     check_choice,
     check_number,
     check_samples,
@@ -100,6 +101,7 @@ class BaseDeepClustering(
         return n_epochs if self.max_epochs is None else min(n_epochs, self.max_epochs)
 
     @with_callbacks  # type: ignore[untyped-decorator]
+    @all_or_nothing
     def fit(self, X: Any, y: Any = None) -> Self:
         """Cluster the samples.
 
@@ -118,7 +120,7 @@ class BaseDeepClustering(
         Raises
         ------
         TypeError, ValueError
-            If a parameter or X is not valid; the message names it. Nothing is fitted then.
+            If a parameter or X is not valid; the message names it. The estimator stays what it was.
         """
         self._check_params()
         array = check_samples(self, X, self.image_shape, reset=True)
@@ -261,7 +263,7 @@ class BaseDeepClustering(
         self.n_iter_ = len(self.history_)
         self.converged_ = run.converged
         self._n_features_out = run.n_components
-        self.fit_report_ = fit_report(run, others, stacklevel=4)
+        self.fit_report_ = fit_report(run, others, stacklevel=5)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted estimator to a file of numbers and text, for :func:`deepcluster_sk.load`.

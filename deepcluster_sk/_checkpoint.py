@@ -35,6 +35,8 @@ except ImportError:  # not on Windows, where two fits of the same at once are no
 # Parameters that do not change what is learnt.
 _WITHOUT_EFFECT = ("checkpoint_dir", "checkpoint_every", "on_interrupt", "verbose")
 _DIGEST_SIZE = hashlib.sha256().digest_size
+# What torch.load raises for content that torch.save did not make.
+_UNREADABLE = pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError
 # Bytes of the data hashed at a time.
 _HASHED = 2**24
 
@@ -85,7 +87,7 @@ def read(path: Path) -> Any:
             continue
         digest, payload = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
         if hashlib.sha256(payload).digest() == digest:
-            with suppress(pickle.UnpicklingError):
+            with suppress(*_UNREADABLE):
                 return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
         warnings.warn(f"Checkpoint {candidate} is damaged; going on without it.", CheckpointWarning, stacklevel=2)
         with suppress(OSError):

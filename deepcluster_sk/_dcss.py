@@ -286,7 +286,7 @@ class DCSSClustering(BaseDeepClustering):
                 "adjacent samples share a cluster only if similar_threshold > 0.5 (Theorem 2), and dissimilar ones are "
                 "kept apart only if dissimilar_threshold < similar_threshold ** 2 (Corollary 1.3, Theorem 3).",
                 ConvergenceWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
 
     def _phases(self, n_samples: int) -> dict[str, int]:

@@ -1,8 +1,8 @@
 """Fitted estimators as files that hold numbers and text, and nothing that could be run.
 
-A file is in the safetensors format: a header in JSON, then tensors. Text in the header describes the estimator, with
-the SHA-256 of itself and of the tensors. Loading builds the network that the text describes without memory, compares it
-with the tensors, and only then takes these.
+A file is in the safetensors format: a header in JSON, then tensors. A text in the header describes the estimator, and
+beside it is its SHA-256; the text holds that of the tensors. Loading builds the network that the text describes without
+memory, compares it with the shapes of the tensors, and only then reads these.
 """
 
 import hashlib
@@ -17,29 +17,30 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor
 
 from deepcluster_sk._checkpoint import plain, write_bytes
 from deepcluster_sk._data import Scaling
+from deepcluster_sk._validation import check_number
 from deepcluster_sk._version import __version__
 
 # Changes when a file of today could not be read tomorrow.
 _FORMAT = 1
-_MAX_HEADER = 2**26
-# Attributes that are plain values, and arrays.
-_PLAIN = (
-    "history_",
-    "n_iter_",
-    "converged_",
-    "fit_report_",
-    "n_features_in_",
-    "_n_features_out",
-    "_sample_shape",
-    "_seen_shape",
-    "_cluster_order",
-)
+# JSON of so many bytes may take twenty times as many once it is read.
+_MAX_HEADER = 2**22
+# Attributes that are plain values, with their types in JSON, and arrays.
+_PLAIN = {
+    "history_": list,
+    "n_iter_": int,
+    "converged_": bool,
+    "fit_report_": dict,
+    "n_features_in_": int,
+    "_n_features_out": int,
+    "_sample_shape": list,
+    "_seen_shape": list,
+    "_cluster_order": list,
+}
 _ARRAYS = ("labels_", "cluster_centers_")
 _TUPLES = ("image_shape", "_sample_shape", "_seen_shape")
 
@@ -76,19 +77,21 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
         "feature_names_in_": list(getattr(estimator, "feature_names_in_", [])),
         "scaling": {"offset": offset, "scale": estimator._scaling.scale},
         "extra_state": state.get("_extra_state"),
-        "tensors": _layout(tensors),
+        "tensors": {name: list(value.shape) for name, value in tensors.items()},
+        "tensors_sha256": _digest(tensors),
     }
     text = json.dumps(description)
     if len(text) > _MAX_HEADER // 2:  # quotes in it are escaped once more
         raise ValueError(f"The description of the estimator has {len(text)} characters, more than a file can hold.")
-    header = {"deepcluster_sk": text, "sha256": _digest(text, tensors)}
+    header = {"deepcluster_sk": text, "sha256": hashlib.sha256(text.encode()).hexdigest()}
     write_bytes(Path(path), safetensors.torch.save(tensors, metadata=header))
 
 
 def load(path: str | os.PathLike[str], classes: Mapping[str, type], own: Mapping[str, Any]) -> Any:
     """Estimator that :func:`save` wrote, of one of ``classes``; ``own`` are the objects of the user's that it had."""
-    description, tensors = _read(Path(path))
-    refused = f"{os.fspath(path)!r} cannot be loaded"
+    path = Path(path)
+    description = _read_description(path)
+    refused = f"{str(path)!r} cannot be loaded"
     try:
         kind, needed = str(description["class"]), {str(name): str(what) for name, what in description["own"].items()}
     except (KeyError, AttributeError) as error:
@@ -102,31 +105,33 @@ def load(path: str | os.PathLike[str], classes: Mapping[str, type], own: Mapping
     if extra:
         raise ValueError(f"{refused}: {', '.join(extra)} must not be passed; it was not an object of your own.")
     try:
-        return _rebuilt(classes[kind], description, tensors, own)
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+        estimator, network = _outlined(classes[kind], description, own)
+        tensors = _read_tensors(path, description, network)
+        _fill(estimator, network, description, tensors)
+    except (SafetensorError, LookupError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError) as error:
         raise ValueError(f"{refused}: what it describes does not fit what it holds ({error}).") from error
+    return estimator
 
 
-def _rebuilt(kind: type, description: dict[str, Any], tensors: dict[str, Tensor], own: Mapping[str, Any]) -> Any:
+def _outlined(kind: type, description: dict[str, Any], own: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The estimator, and its network; of a built-in one, without values."""
     params = {name: _untupled(name, value) for name, value in description["params"].items()}
     estimator = kind(**params, **{name: own[name] for name in description["own"]})
     estimator._check_params()
-    fitted = {name: _untupled(name, description["fitted"][name]) for name in _PLAIN}
     # A description of something huge takes no memory before it is found not to fit; the user's own module is here.
     with nullcontext() if estimator._has_own_module() else torch.device("meta"):
-        network = estimator._build_network(fitted["_sample_shape"])
+        network = estimator._build_network(_untupled("_sample_shape", description["fitted"]["_sample_shape"]))
+    return estimator, network
+
+
+def _fill(estimator: Any, network: Any, description: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Set what ``fit`` sets."""
+    fitted, extra = _plain_attributes(estimator, description), description["extra_state"]
     state = {name.removeprefix("module."): value for name, value in tensors.items() if name.startswith("module.")}
-    if description["extra_state"] is not None:
-        state["_extra_state"] = description["extra_state"]
-    network.load_state_dict(state, assign=True)
+    network.load_state_dict(state if extra is None else {**state, "_extra_state": extra}, assign=True)
     if not estimator._has_own_module():
         network.to(memory_format=torch.channels_last)
     estimator.module_ = network.eval()
-    order, names, extra = fitted["_cluster_order"], description["feature_names_in_"], description["extra_state"]
-    if sorted(order) != list(range(estimator.n_clusters)) or not all(isinstance(name, str) for name in names):
-        raise ValueError("its clusters or features are not named as they are after a fit")
-    if extra is not None and not isinstance(extra, bool):
-        raise TypeError(f"its extra state is {extra!r}")
     for name, value in fitted.items():
         setattr(estimator, name, value)
     for name in _ARRAYS:
@@ -136,15 +141,36 @@ def _rebuilt(kind: type, description: dict[str, Any], tensors: dict[str, Tensor]
         estimator.fit_report_["restart_agreement"] = tensors["restart_agreement"].numpy()
     if description["feature_names_in_"]:
         estimator.feature_names_in_ = np.array(description["feature_names_in_"], dtype=object)
-    offset: float | NDArray[np.float64] | None = description["scaling"]["offset"]
+    estimator._scaling = _scaling(description["scaling"], tensors)
+
+
+def _plain_attributes(estimator: Any, description: dict[str, Any]) -> dict[str, Any]:
+    """Attributes that are plain values, if they are of the types that they have after a fit."""
+    for name, kind in _PLAIN.items():
+        if not isinstance(description["fitted"][name], kind):
+            raise TypeError(f"{name} is {description['fitted'][name]!r}")
+    fitted = {name: _untupled(name, description["fitted"][name]) for name in _PLAIN}
+    names, extra = description["feature_names_in_"], description["extra_state"]
+    is_named = sorted(fitted["_cluster_order"]) == list(range(estimator.n_clusters))
+    if not (is_named and isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ValueError("its clusters or features are not named as they are after a fit")
+    if extra is not None and not isinstance(extra, bool):
+        raise TypeError(f"its extra state is {extra!r}")
+    return fitted
+
+
+def _scaling(described: dict[str, Any], tensors: dict[str, Tensor]) -> Scaling:
+    offset, scale = described["offset"], described["scale"]
     offset = tensors["offset"].numpy() if offset is None else offset
-    estimator._scaling = Scaling(offset, description["scaling"]["scale"])
-    return estimator
+    check_number("scale", scale, float, 0, low_open=True)
+    if not np.isfinite(offset).all():
+        raise ValueError(f"offset is {offset}")
+    return Scaling(offset, scale)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Description and tensors of a file, checked against its digest."""
-    refused = f"{os.fspath(path)!r} is not a whole file of a saved estimator"
+def _read_description(path: Path) -> dict[str, Any]:
+    """What the header says, checked against its digest."""
+    refused = f"{str(path)!r} is not a whole file of a saved estimator"
     with path.open("rb") as file:
         n_header = int.from_bytes(file.read(8), "little")
         if n_header > min(_MAX_HEADER, path.stat().st_size):
@@ -153,31 +179,38 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         header = json.loads(content)["__metadata__"]
         text, digest = header["deepcluster_sk"], header["sha256"]
+        is_whole = hashlib.sha256(text.encode()).hexdigest() == digest
         description = json.loads(text)
-        written = description["format"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        written, versions = description["format"], description["versions"]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{refused}: its header cannot be read ({type(error).__name__}: {error}).") from error
+    if not is_whole:
+        raise ValueError(f"{refused}: the checksum of its header is wrong.")
     if written != _FORMAT:
         raise ValueError(
-            f"{os.fspath(path)!r} has format {written!r}, and this version reads {_FORMAT}. It was written by "
-            f"{description.get('versions')}: use that version, or a later one."
+            f"{str(path)!r} has format {written!r}, and this version reads {_FORMAT}. It was written by {versions}: "
+            "use that version, or a later one."
         )
-    try:
-        tensors = safetensors.torch.load(path.read_bytes())
-    except (SafetensorError, ValueError, KeyError, RuntimeError, OverflowError) as error:
-        raise ValueError(f"{refused}: {error}") from error
-    if _layout(tensors) != description.get("tensors") or _digest(text, tensors) != digest:
-        raise ValueError(f"{refused}: its checksum is wrong.")
-    return description, tensors
+    return dict(description)
 
 
-def _layout(tensors: Mapping[str, Tensor]) -> dict[str, list[Any]]:
-    return {name: [str(value.dtype), list(value.shape)] for name, value in sorted(tensors.items())}
+def _read_tensors(path: Path, description: dict[str, Any], network: Any) -> dict[str, Tensor]:
+    """The tensors, once their shapes are those of the description and of the network, checked against their digest."""
+    with safetensors.safe_open(path, "pt") as file:
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 (it is no dict)
+    needed = {f"module.{k}": list(v.shape) for k, v in network.state_dict().items() if isinstance(v, Tensor)}
+    if shapes != description["tensors"] or any(shapes.get(name) != shape for name, shape in needed.items()):
+        raise ValueError("its tensors have other names or shapes")
+    tensors = safetensors.torch.load(path.read_bytes())
+    if _digest(tensors) != description["tensors_sha256"]:
+        raise ValueError("the checksum of its tensors is wrong")
+    return tensors
 
 
-def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(text.encode())
-    for _, value in sorted(tensors.items()):
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 

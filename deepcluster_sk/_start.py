@@ -30,7 +30,7 @@ _N_COMPONENTS, _N_PCA_SAMPLES = 64, 2_500
 # Neighbours are looked for among this many samples.
 _N_CANDIDATES = 100_000
 # Numbers read at a time for that.
-_N_READ = 2**22
+_N_READ = 2**20
 # k-means takes this many samples, or this many a cluster if that is more.
 _N_KMEANS_SAMPLES, _N_KMEANS_SAMPLES_A_CLUSTER = 20_000, 50
 # Images are averaged down to this side before that.

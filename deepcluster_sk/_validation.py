@@ -1,7 +1,10 @@
 """From what the user passes to what the package works with; every message about bad input is written here."""
 
 import math
+import re
 import warnings
+from collections.abc import Callable
+from functools import wraps
 from numbers import Integral, Real
 from typing import Any
 
@@ -13,6 +16,24 @@ from sklearn.utils.validation import check_random_state, validate_data
 
 # Channel counts by which a 4-D array tells its layout without being asked.
 _CHANNEL_COUNTS = (1, 2, 3, 4)
+# Values beyond are refused: float32 could not hold their differences.
+_LARGEST = 1e37
+
+
+def all_or_nothing(fit: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a method that raises leave its estimator as it was, fitted before or not."""
+
+    @wraps(fit)
+    def restoring(self: BaseEstimator, *args: Any, **kwargs: Any) -> Any:
+        before = dict(vars(self))
+        try:
+            return fit(self, *args, **kwargs)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    return restoring
 
 
 def check_number(
@@ -60,7 +81,12 @@ def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
 
 def make_seed(random_state: int | np.random.RandomState | None) -> int:
     """Draw the one seed that everything else is seeded from."""
-    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+    try:
+        generator = check_random_state(random_state)
+    except (TypeError, ValueError) as error:
+        needed = "must be None, an integer in [0, 2**32 - 1], or a numpy.random.RandomState"
+        raise ValueError(f"random_state={random_state!r} {needed}.") from error
+    return int(generator.randint(np.iinfo(np.int32).max))
 
 
 def resolve_device(device: object) -> torch.device:
@@ -127,21 +153,57 @@ def check_samples(estimator: BaseEstimator, X: Any, image_shape: object, *, rese
 
 
 def _validated(estimator: BaseEstimator, X: Any, *, reset: bool) -> NDArray[Any]:
-    """scikit-learn's checks on two dimensions: finite numbers, feature names and counts."""
+    """scikit-learn's checks on two dimensions, of finite numbers, feature names and counts; messages name X."""
     dtype = None if getattr(X, "dtype", None) == np.uint8 else [np.float32, np.float64]
-    return validate_data(estimator, X, reset=reset, dtype=dtype, order=None, ensure_min_samples=2 if reset else 1)
+    try:
+        X = validate_data(estimator, X, reset=reset, dtype=dtype, order=None, ensure_min_samples=2 if reset else 1)
+    except (TypeError, ValueError, OverflowError) as error:
+        if re.search(r"\bX\b", str(error)):
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"X must hold real, finite numbers, one row a sample. {error}") from error
+    largest = 0.0 if dtype is None else float(max(-X.min(), X.max()))
+    if largest > _LARGEST:
+        raise ValueError(f"X has values as large as {largest:g}, and must lie in [-{_LARGEST:g}, {_LARGEST:g}].")
+    return X
 
 
 def as_array(X: Any) -> Any:
-    """Tensors and nested lists become arrays; data frames and sparse matrices are left to scikit-learn's checks."""
+    """Tensors and nested lists become arrays; data frames and sparse matrices are left to scikit-learn's checks.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what NumPy would take as numbers without a word, or refuse without a word about X.
+    """
     if isinstance(X, torch.Tensor):
+        return _from_tensor(X)
+    if np.ma.is_masked(X):
+        raise ValueError("X is an array with masked values, and must have none: fill them first.")
+    dtype = getattr(X, "dtype", None)
+    if isinstance(dtype, np.dtype) and dtype.kind not in "biufcO":
+        raise TypeError(f"X of dtype {dtype} must hold numbers.")
+    if hasattr(X, "ndim") or not (isinstance(X, list | tuple) and X and _n_dimensions(X[0]) >= 2):
+        return X
+    try:
+        return np.asarray(X)
+    except ValueError as error:
+        raise ValueError(f"X must hold images of one shape. {error}") from error
+
+
+def _from_tensor(X: torch.Tensor) -> NDArray[Any]:
+    try:
         X = X.detach().cpu()
         return X.float().numpy() if X.dtype == torch.bfloat16 else X.numpy()
-    if hasattr(X, "ndim"):
-        return X
-    if isinstance(X, list | tuple) and X and np.ndim(X[0]) >= 2:
-        return np.asarray(X)
-    return X
+    except (TypeError, RuntimeError) as error:  # sparse, quantised, without values
+        raise TypeError(f"X of {X.dtype} and {X.layout} on {X.device} must be a dense tensor. {error}") from error
+
+
+def _n_dimensions(image: Any) -> int:
+    try:
+        return np.ndim(image)
+    except ValueError:  # rows of different lengths
+        return 0
 
 
 def check_fits(samples: NDArray[Any], fitted_on: tuple[int, ...], name: str) -> None:

@@ -13,6 +13,10 @@ settings.register_profile("deepcluster_sk", deadline=None, max_examples=30, dera
 settings.load_profile("deepcluster_sk")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fuzz-minutes", type=float, help="draw random examples for so long, in tests/test_fuzz.py")
+
+
 @pytest.fixture(scope="session")
 def digits() -> tuple[np.ndarray, np.ndarray]:
     """Handwritten digits of scikit-learn: images (1797, 8, 8) float32 in [0, 1], steps of 1/16, and labels (1797,)."""

@@ -2,9 +2,12 @@
 
 import copy
 import functools
+import hashlib
 import json
+import shutil
 import signal
 import threading
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import pytest
@@ -334,6 +337,14 @@ def test_files_hold_no_code(tmp_path):
         assert read(tmp_path / "state.ckpt") is None
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol 5")
+@pytest.mark.parametrize("payload", [b"", b"PK", b"\x80\x05.", b"\x80\x02cos\nsystem\n.", bytes(100)], ids=repr)
+def test_content_that_is_none_is_damage_whatever_its_checksum(payload, tmp_path):
+    (tmp_path / "a.ckpt").write_bytes(hashlib.sha256(payload).digest() + payload)
+    with pytest.warns(CheckpointWarning, match=r"a\.ckpt is damaged"):
+        assert read(tmp_path / "a.ckpt") is None
+
+
 def test_a_failed_write_leaves_the_file_before(tmp_path, monkeypatch):
     write(tmp_path / "a.ckpt", 1)
 
@@ -360,6 +371,52 @@ def test_training_goes_on_without_room(Estimator, X, tmp_path, undisturbed, monk
     with pytest.warns(CheckpointWarning, match="No space left on device") as caught:
         fitted = make(Estimator, tmp_path).fit(X)
     assert len([each for each in caught if issubclass(each.category, CheckpointWarning)]) == 1
+    assert_same(fitted, undisturbed[Estimator])
+
+
+@contextmanager
+def file_size_limit(n_bytes):
+    """As on a disk that is full: a file that would grow beyond raises OSError."""
+    resource = pytest.importorskip("resource")  # not on Windows
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def last_state(folder):
+    (path,) = folder.glob("*/restart-0/state.ckpt")
+    return read(path)
+
+
+@each
+def test_on_a_full_disk_the_checkpoint_before_stays(Estimator, X, tmp_path, undisturbed, monkeypatch):
+    with ExitStack() as stack:
+        saved = kill_after(monkeypatch, 3, action=lambda: stack.enter_context(file_size_limit(10_000)))
+        with pytest.warns(CheckpointWarning, match="could not be written .*File too large"):
+            fitted = make(Estimator, tmp_path).fit(X)
+    assert_same(fitted, undisturbed[Estimator])
+    state = last_state(tmp_path)
+    assert (state["history"][-1]["phase"], state["history"][-1]["epoch"], state["n_done"]) == saved[2]
+    monkeypatch.undo()
+    assert_same(make(Estimator, tmp_path).fit(X), undisturbed[Estimator])
+
+
+@each
+@pytest.mark.parametrize("then", ["nothing", "a file"])
+def test_training_goes_on_when_the_folder_vanishes(Estimator, then, X, tmp_path, undisturbed, monkeypatch):
+    folder = tmp_path / "checkpoints"
+
+    def vanish():
+        shutil.rmtree(folder)
+        if then == "a file":
+            folder.write_text("in the way")
+
+    kill_after(monkeypatch, 3, action=vanish)
+    with pytest.warns(CheckpointWarning, match="could not be written"):
+        fitted = make(Estimator, folder).fit(X)
     assert_same(fitted, undisturbed[Estimator])
 
 

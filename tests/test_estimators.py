@@ -461,6 +461,13 @@ def test_one_cluster_with_nearly_all_is_a_collapse():
         assert fit_report(run, [], stacklevel=1)["n_clusters_used"] == 3
 
 
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+def test_a_collapse_is_reported_at_the_line_that_fits():
+    with pytest.warns(CollapseWarning) as caught:
+        DACClustering(n_clusters=3, max_epochs=1, random_state=0).fit(np.ones((20, 3)))
+    assert [warning.filename for warning in caught if warning.category is CollapseWarning] == [__file__]
+
+
 @each
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_precision(Estimator, precision, X, y):
