@@ -54,7 +54,8 @@ def arrays(draw):
     shape = draw(shapes)
     if draw(st.booleans()):
         values = np.random.default_rng(draw(st.integers(0, 99))).normal(size=shape) * 10.0 ** draw(st.integers(-40, 40))
-        array = np.asarray(values).astype(draw(st.sampled_from([np.float32, np.float64])))
+        with np.errstate(over="ignore"):
+            array = np.asarray(values).astype(draw(st.sampled_from([np.float32, np.float64])))
     else:
         dtype = draw(dtypes)
         elements = st.one_of(st.floats(), st.text(max_size=2), st.none()) if dtype is object else None
@@ -121,9 +122,7 @@ def attempt(estimator, method, X, seen):
 def test_fuzz(request):
     seen = Counter()
 
-    @given(estimators(), arrays(), arrays())
-    @settings(suppress_health_check=list(HealthCheck))
-    def examples(estimator, X, other):
+    def example(estimator, X, other):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if attempt(estimator, "fit", X, seen) is None:
@@ -136,12 +135,15 @@ def test_fuzz(request):
             assert proba is None or np.isfinite(proba).all()
 
     minutes = request.config.getoption("--fuzz-minutes")
+    any_speed = list(HealthCheck)
     if minutes is None:
-        examples()
+        settings(suppress_health_check=any_speed)(given(estimators(), arrays(), arrays())(example))()
     else:
         end, n_rounds = time.monotonic() + 60 * minutes, 0
         while time.monotonic() < end:
-            seed(n_rounds)(settings(max_examples=100, derandomize=False, database=None)(examples))()
+            examples = given(estimators(), arrays(), arrays())(example)
+            options = {"max_examples": 100, "derandomize": False, "database": None}
+            seed(n_rounds)(settings(suppress_health_check=any_speed, **options)(examples))()
             n_rounds += 1
         sys.stdout.write(f"\n{n_rounds} rounds of 100 examples: {dict(seen)}\n")
     assert seen["refused"]
