@@ -197,7 +197,8 @@ def _read_description(path: Path) -> dict[str, Any]:
 def _read_tensors(path: Path, description: dict[str, Any], network: Any) -> dict[str, Tensor]:
     """The tensors, once their shapes are those of the description and of the network, checked against their digest."""
     with safetensors.safe_open(path, "pt") as file:
-        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 (it is no dict)
+        names = file.keys()
+        shapes = {name: file.get_slice(name).get_shape() for name in names}
     needed = {f"module.{k}": list(v.shape) for k, v in network.state_dict().items() if isinstance(v, Tensor)}
     if shapes != description["tensors"] or any(shapes.get(name) != shape for name, shape in needed.items()):
         raise ValueError("its tensors have other names or shapes")

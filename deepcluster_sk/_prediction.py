@@ -15,7 +15,13 @@ from torch import Tensor, nn
 from deepcluster_sk._data import ArraySamples
 from deepcluster_sk._engine import Runtime, infer
 from deepcluster_sk._torch_state import own_torch_state
-from deepcluster_sk._validation import check_fits, check_samples, refuse_single_image, warn_of_other_range
+from deepcluster_sk._validation import (
+    check_fits,
+    check_samples,
+    refuse_far_values,
+    refuse_single_image,
+    warn_of_other_range,
+)
 from deepcluster_sk.augment import Augmentation, resolve_augmentation
 
 # From embedding (n, d) and cluster probabilities (n, n_clusters) of a batch to what is wanted of them.
@@ -153,6 +159,8 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         refuse_single_image(X, self._sample_shape)
         array = check_samples(self, X, self.image_shape, reset=False)
         check_fits(array, self._sample_shape, type(self).__name__)
+        if self._standardizes():
+            refuse_far_values(array, self._scaling.offset, self._scaling.scale)
         if array.ndim == 4 and self._standardizes():
             warn_of_other_range(array, self._scaling.offset, self._scaling.scale)
         return ArraySamples(array, self._scaling)

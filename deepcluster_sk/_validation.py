@@ -19,6 +19,9 @@ _CHANNEL_COUNTS = (1, 2, 3, 4)
 # Values beyond are refused: float32 could not hold their differences.
 _LARGEST = 1e37
 
+# As are new samples that are so many times the spread of those of ``fit`` away: float32 overflows within a network.
+_FARTHEST = 1e12
+
 
 def all_or_nothing(fit: Callable[..., Any]) -> Callable[..., Any]:
     """Make a method that raises leave its estimator as it was, fitted before or not."""
@@ -223,6 +226,17 @@ def refuse_single_image(X: Any, fitted_on: tuple[int, ...]) -> None:
         is_batch = math.prod(X_shape[1:]) == math.prod(fitted_on)
         if not is_batch and X_shape in ((*sides,), (*sides, channels), (channels, *sides)):
             raise ValueError(f"X of shape {X_shape} is a single image; X[None] is a batch of one.")
+
+
+def refuse_far_values(samples: NDArray[Any], offset: float | NDArray[np.float64], scale: float) -> None:
+    """Raise if samples are so far from those of ``fit``, which had this offset and spread, that nothing is computed."""
+    axis = 0 if samples.ndim == 2 else None  # of vectors, each feature has its offset
+    farthest = float(max(np.max(samples.max(axis) - offset), np.max(offset - samples.min(axis)))) / scale
+    if farthest > _FARTHEST:
+        raise ValueError(
+            f"X is {farthest:.0e} times the spread of the samples of fit away from them, and must be within "
+            f"{_FARTHEST:.0e} times; scale both alike."
+        )
 
 
 def warn_of_other_range(images: NDArray[Any], low: float, extent: float) -> None:

@@ -246,6 +246,19 @@ def test_frames_with_other_columns(Estimator):
 
 
 @each
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("X", [IMAGES, VECTORS], ids=["images", "vectors"])
+@pytest.mark.filterwarnings("ignore:X has values in")
+def test_values_far_from_those_of_the_fit(Estimator, X, sign):
+    """They would overflow within the network, whatever their own size is."""
+    estimator = Estimator(3, **SHORT).fit(X * 1e-35)
+    refuse(
+        estimator, "predict_proba", X * sign, ValueError, r"X is .*e\+3\d times the spread of the samples of fit away"
+    )
+    assert np.isfinite(estimator.predict_proba(X * sign * 1e-24)).all()  # 1e11 times
+
+
+@each
 @pytest.mark.parametrize("method", ["predict", "predict_proba", "transform", "augmentation_agreement"])
 def test_what_is_not_fitted_does_not_predict(Estimator, method):
     refuse(Estimator(3), method, IMAGES, NotFittedError, f"This {Estimator.__name__} instance is not fitted yet")
