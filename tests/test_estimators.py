@@ -494,6 +494,28 @@ def test_samples_without_any_difference(Estimator, images):
 
 @short
 @each
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+def test_fewer_different_samples_than_clusters(Estimator):
+    images = load_digits().images[:3].repeat(8, axis=0)
+    with pytest.warns(CollapseWarning, match="of 6 clusters are used"):
+        estimator = Estimator(n_clusters=6, random_state=0).fit(images)
+    assert np.isfinite(estimator.predict_proba(images)).all()
+    assert_array_equal(estimator.labels_, estimator.labels_[::8].repeat(8))  # equal samples share a cluster
+
+
+@short
+@each
+@pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.CollapseWarning")
+@pytest.mark.parametrize("n_clusters", [19, 20])
+def test_as_many_clusters_as_samples(Estimator, n_clusters):
+    images = load_digits().images[:20]
+    proba = Estimator(n_clusters=n_clusters, max_epochs=2, random_state=0).fit(images).predict_proba(images)
+    assert proba.shape == (20, n_clusters)
+    assert np.isfinite(proba).all()
+
+
+@short
+@each
 def test_two_samples(Estimator):
     estimator = Estimator(n_clusters=2, random_state=0).fit(load_digits().images[:2])
     assert np.isfinite(estimator.predict_proba(load_digits().images[:2])).all()

@@ -99,9 +99,14 @@ def test_consistency_loss_matches_loop(seed, n, k):
 
 
 def test_consistency_loss_of_one_hot_features():
-    same, other = torch.tensor([[1.0000001, 0.0]]), torch.tensor([[0.0, 1.0]])
+    same, other = torch.tensor([[1.0000001, -1e-7]]), torch.tensor([[0.0, 1.0]])
     assert consistency_loss(same, same).item() == 0.0
     assert consistency_loss(same, other).item() == 100.0
+
+
+def test_consistency_loss_gradient():
+    target = label_features(randn(1, 4, 3))
+    assert gradcheck(lambda logits: consistency_loss(label_features(logits), target), randn(0, 4, 3).requires_grad_())
 
 
 @pytest.mark.parametrize(("similarity", "positive"), [(0.0, True), (1.0, False)])
@@ -338,6 +343,32 @@ def test_phase_one_gradients():
     assert gradcheck(reconstruction_loss, (images, made))
     assert gradcheck(lambda a, b: cluster_reconstruction_loss(a, b, weights), (images, made))
     assert gradcheck(lambda a, b: cluster_centering_loss(a, b, weights), (made, center))
+
+
+# ---- numbers that exponentials do not bear ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [1e2, 1e4, 1e30])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda logits, own: pair_cross_entropy(cosine_similarity_matrix(label_features(logits)), own, ~own),
+        lambda logits, own: pair_squared_error(cosine_similarity_matrix(logits.softmax(1)), own, ~own),
+        lambda logits, own: linear_pair_loss(logits.softmax(1) @ logits.softmax(1).T, own, ~own),
+        lambda logits, own: consistency_loss(label_features(logits), label_features(-logits).detach()),
+        lambda logits, own: pseudo_label_loss(logits, logits.argmin(1), own.any(1)),
+        lambda logits, own: mutual_information_loss(logits, -logits),
+        lambda logits, own: contrastive_loss(logits, -logits, 0.5),
+    ],
+    ids=["cross-entropy", "squared", "linear", "consistency", "pseudo-label", "mutual information", "contrastive"],
+)
+def test_extreme_logits_have_finite_losses_and_gradients(loss, scale, dtype):
+    logits = (scale * randn(0, 4, 3)).to(dtype).requires_grad_()
+    value = loss(logits, torch.eye(4, dtype=torch.bool))
+    value.backward()
+    assert value.isfinite()
+    assert logits.grad.isfinite().all()
 
 
 # ---- contrastive ----------------------------------------------------------------------------------------------------

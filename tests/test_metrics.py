@@ -6,6 +6,7 @@ import reference
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
+from sklearn import config_context
 from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
 from sklearn.metrics import silhouette_score
@@ -13,6 +14,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
 
 from deepcluster_sk.metrics import (
+    _scorers,
     align_labels,
     augmentation_agreement_scorer,
     bcubed_graph_precision_recall,
@@ -123,6 +125,7 @@ def test_a_cluster_that_shares_nothing_still_gets_a_class_name():
         (np.array([255, 255, 255, 0], dtype=np.uint8), [255, 256, 257, 0]),
         (np.array([-3, -3, -3, -5], dtype=np.int8), [-3, -2, -1, -5]),
         (np.array(["b", "b", "b", "a"], dtype=object), ["b", "unmatched 0", "unmatched 1", "a"]),
+        ([b"b", b"b", b"b", b"a"], [b"b", b"unmatched 0", b"unmatched 1", b"a"]),
     ],
 )
 def test_surplus_clusters_get_names_that_no_class_has(true, expected):
@@ -153,7 +156,8 @@ def test_graph_bcubed_matches_pair_loop(seed, n, density):
     expected = reference.bcubed(true.tolist(), lambda i, j: graph[i, j])
     np.testing.assert_allclose(bcubed_graph_precision_recall(true, graph), expected, rtol=1e-13)
     assert bcubed_graph_precision_recall(true, sparse.csr_array(graph)) == bcubed_graph_precision_recall(true, graph)
-    assert bcubed_precision_recall(true, graph) == bcubed_graph_precision_recall(true, graph)
+    for form in (graph, graph.tolist(), sparse.csr_array(graph)):
+        assert bcubed_precision_recall(true, form) == bcubed_graph_precision_recall(true, graph)
 
 
 @given(labels=label_pairs())
@@ -253,7 +257,9 @@ def test_scorers_compute_what_they_say(blobs):
     mixture = GaussianMixture(3, random_state=0).fit(X)
     assert clustering_accuracy_scorer(kmeans, X, y) == clustering_accuracy_score(y, kmeans.predict(X))
     assert silhouette_scorer(kmeans, X) == silhouette_score(kmeans.transform(X), kmeans.predict(X))
-    assert confidence_scorer(mixture, X) == np.mean([row.max() for row in mixture.predict_proba(X)])
+    between = np.linspace(X.min(0), X.max(0), 30)  # where the mixture is not sure
+    assert confidence_scorer(mixture, between) == np.mean([row.max() for row in mixture.predict_proba(between)])
+    assert confidence_scorer(mixture, between) < 0.999
 
 
 def test_label_free_scorers_ignore_true_labels(blobs):
@@ -316,9 +322,32 @@ def test_neighbor_agreement_takes_some_of_many_samples():
     assert neighbor_agreement_score(rng.normal(size=(12_000, 2)) / 20 + y[:, None], y) == 1.0
 
 
-def test_neighbor_agreement_needs_as_many_labels():
-    with pytest.raises(ValueError, match="X has 3 samples and labels 2"):
-        neighbor_agreement_score(np.zeros((3, 1)), [0, 1])
+@pytest.mark.parametrize(("X", "labels"), [(np.zeros((3, 1)), [0, 1]), (np.zeros((1, 1)), [0])])
+def test_neighbor_agreement_needs_as_many_labels_and_two_samples(X, labels):
+    with pytest.raises(ValueError, match=rf"X has {len(X)} samples and labels {len(labels)}; both need the same .* 2"):
+        neighbor_agreement_score(X, labels)
+
+
+def test_neighbors_are_looked_for_among_the_first_principal_components(monkeypatch):
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 100)
+    X = np.column_stack([rng.permutation(200.0 * np.arange(200)), 1e4 * y])  # the second varies less, and tells
+    assert neighbor_agreement_score(X, y) > 0.8
+    monkeypatch.setattr(_scorers, "_N_COMPONENTS", 1)
+    assert neighbor_agreement_score(X, y) < 0.2
+
+
+def test_neighbor_agreement_is_the_same_each_time_and_whatever_the_global_configuration():
+    X = np.random.default_rng(0).normal(size=(600, 800))  # so many that components are found at random
+    labels = (X[:, 0] > 0).astype(int)
+    score = neighbor_agreement_score(X, labels)
+    assert neighbor_agreement_score(X, labels) == score
+    with config_context(transform_output="pandas"):
+        assert neighbor_agreement_score(X, labels) == score
+
+
+def test_neighbor_agreement_of_equal_samples_is_a_number():
+    assert -1 < neighbor_agreement_score(np.ones((20, 3)), np.arange(20) % 2) < 1
 
 
 def test_silhouette_takes_some_of_many_samples():
@@ -336,6 +365,7 @@ class Told:
         vars(self).update(attributes)
 
     def predict(self, X):
+        assert len(X) == len(self.labels)
         return self.labels
 
 
@@ -350,7 +380,7 @@ def test_size_entropy_by_hand(labels, n_clusters, expected):
 def test_training_loss_and_restart_agreement_are_those_of_the_fit():
     told = Told(
         labels_=np.array([0, 1]),
-        history_=[{"loss": 3.0}, {"loss": 0.25}],
+        history_=[{"loss": 3.0}, {"loss": 2.0}, {"loss": 0.25}],
         fit_report_={"restart_agreement": np.float32([1, 0.5])},
         n_init=3,
     )
@@ -368,8 +398,8 @@ def test_restart_agreement_needs_restarts():
     [([0, 0, 1, 1], [1, 1, 1, 1], 1.0), ([0, 0, 1, 1], [1, 0, 1, 0], 0.0), ([3, 3, 3, 3], [1, 1, 1, 1], 0.0)],
 )
 def test_augmentation_agreement_scorer_is_0_by_chance_and_for_one_cluster(labels, kept, expected):
-    told = Told(labels, augmentation_agreement=lambda X: np.array(kept, dtype=bool))
-    assert augmentation_agreement_scorer(told, None) == expected
+    told = Told(labels, augmentation_agreement=lambda X: np.array(kept, dtype=bool)[X])
+    assert augmentation_agreement_scorer(told, np.arange(4)) == expected
 
 
 def test_neighbor_agreement_scorer_scores_the_prediction(blobs):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
 from deepcluster_sk.pairs import (
+    adjacent_pairs,
     cosine_similarity_matrix,
     fuzzy_memberships,
     label_features,
@@ -138,6 +139,13 @@ def test_thresholds_themselves_are_positive_and_left_out():
     assert negative.tolist() == [[False, False]]
 
 
+def test_inner_products_at_the_thresholds_are_adjacent_and_dissimilar():
+    proba = torch.tensor([[0.5, 0.5], [1.0, 0.0]])  # inner products of 0.5 but for that of the second with itself
+    adjacent, dissimilar = adjacent_pairs(proba, similar=0.5, dissimilar=0.5)
+    assert adjacent.all()
+    assert dissimilar.tolist() == [[True, True], [True, False]]
+
+
 @given(seed=seeds, n=sizes, threshold=st.floats(-1.0, 1.0))
 def test_pseudo_graph_matches_loop(seed, n, threshold):
     similarity = random_similarity(seed, n)
@@ -245,6 +253,11 @@ def test_top_pairs_are_at_most_n_and_most_similar_first():
     assert (drawn.diff() <= 0).all()
     left_out = similarity.triu(1).flatten().sort(descending=True).values[6]
     assert drawn.min() >= left_out
+
+
+def test_top_pairs_that_are_equally_similar_come_in_order():
+    pairs = draw(torch.ones(50, 50), torch.ones(50, 50, dtype=torch.bool), "top-random").positive
+    assert as_pairs(pairs) == [(0, j) for j in range(1, 50)] + [(1, 2)]
 
 
 # ---- memberships and centres ----------------------------------------------------------------------------------------

@@ -142,7 +142,7 @@ def bcubed_precision_recall(labels_true: ArrayLike, labels_pred: ArrayLike | spa
     >>> bcubed_precision_recall([0, 0, 1, 1], [0, 0, 0, 0])
     (0.5, 1.0)
     """
-    if sparse.issparse(labels_pred) or np.ndim(labels_pred) == 2:
+    if np.ndim(labels_pred) == 2:
         return bcubed_graph_precision_recall(labels_true, labels_pred)
     true, pred = _checked_pair(labels_true, labels_pred)
     cells = sparse.coo_array(contingency_matrix(true, pred, sparse=True))  # as many cells as there are overlaps
