@@ -4,7 +4,7 @@ HEAD = """Faults
 ======
 
 Written by ``benchmarks/tables.py`` from the records in ``benchmarks/results``: what became of fits that were killed, of
-files that were damaged, and what checkpoints cost.
+files that were damaged, what checkpoints cost, and which faults of our own the tests would see.
 """
 
 
@@ -61,9 +61,20 @@ def checkpoint_cost(record: dict) -> list[list[str]]:
     ]
 
 
+def mutants(record: dict) -> list[list[str]]:
+    """A row a module, then one a fault that no test saw."""
+    rows = [
+        [module.removeprefix("deepcluster_sk."), str(counts["mutants"]), f"{counts['killed'] / counts['mutants']:.1%}"]
+        for module, counts in record["modules"].items()
+    ]
+    survivors = [[f"``{each['line']}``", "1", f"none: {each['why']}"] for each in record["survivors"]]
+    return [["module, then what survived", "mutants", "killed"], *rows, *survivors]
+
+
 TABLES = {
     "faults": ("Fits killed at random moments and run again", killed_fits),
     "search-faults": ("A grid search on two processes, killed and run again", killed_searches),
     "hostile-files": ("Damaged and hostile files of saved estimators", hostile_files),
+    "mutants": ("Small faults put into the equations, and whether a test saw them", mutants),
     "checkpoint-cost": ("What checkpoints cost at the default interval", checkpoint_cost),
 }
