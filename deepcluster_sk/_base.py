@@ -224,6 +224,11 @@ class BaseDeepClustering(
             return proba.argmax(1), proba.amax(1)
 
         labels, confidence = self._apply(samples, judge, network=network)
+        if not np.isfinite(confidence).all():
+            raise ValueError(
+                "The trained network gives NaN for probabilities: its outputs overflow. A smaller learning rate (lr) "
+                "may help, or a module of your own whose outputs are smaller."
+            )
         agreement = None
         if self.augment is not None:
             some = torch.randperm(len(samples), generator=runtime.generator)[:_N_TRANSFORMED]

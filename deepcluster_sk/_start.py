@@ -33,6 +33,8 @@ _N_CANDIDATES = 100_000
 _N_READ = 2**20
 # k-means takes this many samples, or this many a cluster if that is more.
 _N_KMEANS_SAMPLES, _N_KMEANS_SAMPLES_A_CLUSTER = 20_000, 50
+# And none that is farther out than this: squares in float32 would overflow.
+_LARGEST = 1e15
 # Images are averaged down to this side before that.
 _NEIGHBOR_SIDE = 32
 _PROJECTION_DIM = 64
@@ -169,12 +171,23 @@ def kmeans_centers(module: nn.Module, embed: Embed, samples: Samples, n_clusters
     Returns
     -------
     centers : Tensor of shape (n_clusters, d), float32, on the CPU
+
+    Raises
+    ------
+    ValueError
+        If the embedding has NaN, or values whose squares overflow.
     """
     indices = torch.arange(len(samples))
     n_taken = max(_N_KMEANS_SAMPLES, _N_KMEANS_SAMPLES_A_CLUSTER * n_clusters)
     if len(samples) > n_taken:
         indices = torch.randperm(len(samples), generator=runtime.generator)[:n_taken]
     (embedding,) = infer(module, lambda batch: (embed(batch),), samples, runtime, indices)
+    largest = float(embedding.abs().max())  # NaN, if there is one
+    if not largest <= _LARGEST:
+        raise ValueError(
+            f"The network puts samples at {largest:g}, and must give finite numbers in [-{_LARGEST:g}, {_LARGEST:g}]: "
+            "see what a module of your own makes of X."
+        )
     seed = runtime.generator.initial_seed()
     kmeans = KMeans(n_clusters, n_init=10, random_state=seed).fit(embedding.numpy())
     return torch.as_tensor(kmeans.cluster_centers_)

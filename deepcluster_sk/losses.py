@@ -27,6 +27,17 @@ def _selected_mean(values: Tensor, selected: Tensor) -> Tensor:
     return (values * selected).sum() / selected.sum().clamp(min=1)
 
 
+def _binary_cross_entropy(proba: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy of every element, NaN where either is.
+
+    Rounding puts similarities above 1, and a network that diverges makes NaN; torch's own raises for both, and on a GPU
+    loses all that is there.
+    """
+    proba, target = proba.clamp(0, 1), target.clamp(0, 1)
+    loss = F.binary_cross_entropy(proba.nan_to_num(0.0), target.nan_to_num(0.0), reduction="none")
+    return torch.where((proba + target).isnan(), torch.nan, loss)
+
+
 def pair_cross_entropy(similarity: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     r"""Mean binary cross-entropy over the selected pairs.
 
@@ -58,9 +69,7 @@ def pair_cross_entropy(similarity: Tensor, positive: Tensor, negative: Tensor) -
     >>> round(pair_cross_entropy(similarity, same, ~same).item(), 4)
     0.3466
     """
-    # float32 rounding puts s_ii above 1, where binary_cross_entropy raises.
-    loss = F.binary_cross_entropy(similarity.clamp(0, 1), positive.to(similarity.dtype), reduction="none")
-    return _selected_mean(loss, positive | negative)
+    return _selected_mean(_binary_cross_entropy(similarity, positive.to(similarity.dtype)), positive | negative)
 
 
 def pair_squared_error(similarity: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
@@ -121,7 +130,7 @@ def consistency_loss(features: Tensor, target: Tensor) -> Tensor:
     >>> round(consistency_loss(torch.tensor([[0.6, 0.8]]), torch.tensor([[0.0, 1.0]])).item(), 4)
     0.5697
     """
-    return F.binary_cross_entropy(features.clamp(0, 1), target.clamp(0, 1))
+    return _binary_cross_entropy(features, target).mean()
 
 
 def linear_pair_loss(similarity: Tensor, positive: Tensor, negative: Tensor) -> Tensor:

@@ -514,6 +514,35 @@ def test_as_many_clusters_as_samples(Estimator, n_clusters):
     assert np.isfinite(proba).all()
 
 
+@each
+@pytest.mark.filterwarnings("ignore:Training diverged")
+@pytest.mark.parametrize("parameters", [{}, {"n_init": 2}])
+def test_a_learning_rate_that_makes_no_sense_ends_in_an_error_that_names_it(Estimator, parameters, X):
+    with pytest.raises(ValueError, match=r"Training diverged: the loss is (nan|inf|\d).*smaller learning rate \(lr\)"):
+        Estimator(n_clusters=4, lr=1e30, max_epochs=2, random_state=0, **parameters).fit(X[:100])
+
+
+class Scaled(nn.Module):
+    """A user's own layer, with outputs of any size."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.layer, self.factor = nn.Linear(64, 4), factor
+
+    def forward(self, batch):
+        return self.layer(batch.flatten(1)) * self.factor
+
+
+@short
+@each
+@pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("factor", [1e19, 1e30, np.nan])
+def test_outputs_of_ones_own_module_that_overflow_are_refused(Estimator, factor, X):
+    own = {"encoder" if Estimator is DCSSClustering else "network": Scaled(factor)}
+    with pytest.raises(ValueError, match=r"outputs overflow|must give finite numbers|Training diverged"):
+        Estimator(n_clusters=4, max_epochs=1, random_state=0, **own).fit(X[:100])
+
+
 @short
 @each
 def test_two_samples(Estimator):

@@ -120,6 +120,16 @@ def test_pair_cross_entropy_takes_similarities_that_rounding_put_above_one():
     assert pair_cross_entropy(torch.tensor([[1.0000001]]), mask, ~mask).item() == 0.0
 
 
+@pytest.mark.parametrize("loss", [*PAIR_LOSSES, lambda similarity, *masks: consistency_loss(similarity, similarity)])
+def test_what_is_not_a_number_has_a_loss_that_is_none(loss):
+    """A network that diverges is to be told by its loss; torch's own cross-entropy raises, and ends a GPU's context."""
+    similarity = torch.tensor([[1.0, torch.nan], [0.5, 1.0]], requires_grad=True)
+    same = torch.eye(2, dtype=torch.bool)
+    value = loss(similarity, same, ~same)
+    value.backward()
+    assert value.isnan()
+
+
 @pytest.mark.parametrize("loss", PAIR_LOSSES)
 class TestPairLosses:
     def test_no_pair_gives_zero_loss_and_zero_gradient(self, loss):
