@@ -316,6 +316,13 @@ def test_neighbor_agreement_is_one_for_planted_clusters_and_chance_for_shuffled_
     assert neighbor_agreement_score(X, np.zeros(len(X))) == 0.0
 
 
+def test_many_samples_are_represented_by_the_same_ones_each_time():
+    some = _scorers._some(12_000)
+    assert len(np.unique(some)) == len(some) == 10_000
+    np.testing.assert_array_equal(some, np.sort(some))
+    np.testing.assert_array_equal(some, _scorers._some(12_000))
+
+
 def test_neighbor_agreement_takes_some_of_many_samples():
     rng = np.random.default_rng(0)
     y = rng.integers(3, size=12_000)
@@ -398,7 +405,7 @@ def test_restart_agreement_needs_restarts():
     [([0, 0, 1, 1], [1, 1, 1, 1], 1.0), ([0, 0, 1, 1], [1, 0, 1, 0], 0.0), ([3, 3, 3, 3], [1, 1, 1, 1], 0.0)],
 )
 def test_augmentation_agreement_scorer_is_0_by_chance_and_for_one_cluster(labels, kept, expected):
-    told = Told(labels, augmentation_agreement=lambda X: np.array(kept, dtype=bool)[X])
+    told = Told(labels, augmentation_agreement=lambda X: np.array(kept, dtype=bool)[list(X)])
     assert augmentation_agreement_scorer(told, np.arange(4)) == expected
 
 

@@ -273,10 +273,23 @@ def test_fuzzy_memberships_match_loop(seed, n, k, d, fuzzifier):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("offset", [0.0, 1e4])
-def test_sample_on_a_centre_belongs_to_it_alone(dtype, offset):
+@pytest.mark.parametrize("fuzzifier", [1.5, 1000.0])
+def test_sample_on_a_centre_belongs_to_it_alone(dtype, offset, fuzzifier):
     centers = torch.tensor([[0.0, 0.0], [3.0, 4.0], [1.0, 1.0]], dtype=dtype) + offset
-    memberships = fuzzy_memberships(centers.clone(), centers, 1.5)
-    torch.testing.assert_close(memberships, torch.eye(3, dtype=dtype), rtol=0, atol=1e-12)
+    memberships = fuzzy_memberships(centers.repeat(10, 1), centers, fuzzifier)
+    torch.testing.assert_close(memberships, torch.eye(3, dtype=dtype).repeat(10, 1), rtol=0, atol=1e-12)
+
+
+def test_sample_at_distance_one_is_not_on_the_centre():
+    memberships = fuzzy_memberships(torch.tensor([[1.0]]), torch.tensor([[0.0], [3.0]]), 1.5)
+    torch.testing.assert_close(memberships, torch.tensor([[16.0, 1.0]]) / 17)
+
+
+def test_memberships_are_the_same_in_an_exported_program(monkeypatch):
+    latent, centers = randn(0, 5, 3), randn(1, 4, 3)
+    memberships = fuzzy_memberships(latent, centers, 1.5)
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    torch.testing.assert_close(fuzzy_memberships(latent, centers, 1.5), memberships)
 
 
 def test_equal_centres_share_the_sample_that_is_on_both():
