@@ -37,6 +37,7 @@ HARMLESS = {
     "F.normalize(torch.cat([first, second]), )": "dim=1 is the default",
     "F.normalize(features, )": "likewise",
     ".exp(), )": "likewise",
+    "(proba - target).isnan()": "of finite numbers, sums and differences alike are none",
     "on_center = (squared == 0).to(None)": "True counts as one",
     "if n_samples < _N_SAMPLES": "so many of so many are all",
     "default_rng(1)": "another seed of what is drawn, as good",

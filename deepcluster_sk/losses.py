@@ -34,7 +34,7 @@ def _binary_cross_entropy(proba: Tensor, target: Tensor) -> Tensor:
     loses all that is there.
     """
     proba, target = proba.clamp(0, 1), target.clamp(0, 1)
-    loss = F.binary_cross_entropy(proba.nan_to_num(0.0), target.nan_to_num(0.0), reduction="none")
+    loss = F.binary_cross_entropy(proba.nan_to_num(), target.nan_to_num(), reduction="none")
     return torch.where((proba + target).isnan(), torch.nan, loss)
 
 
