@@ -11,12 +11,13 @@ import json
 import os
 import pickle
 import re
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, NoneType
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,10 @@ except ImportError:  # not on Windows, where two fits of the same at once are no
 # Parameters that do not change what is learnt.
 _WITHOUT_EFFECT = ("checkpoint_dir", "checkpoint_every", "on_interrupt", "verbose")
 _DIGEST_SIZE = hashlib.sha256().digest_size
+# Packages whose classes are told apart by name, as their versions are known or do not matter.
+_VERSIONED = {*sys.stdlib_module_names, "deepcluster_sk", "numpy", "scipy", "sklearn", "torch", "torchvision"}
+# What of a class decides on what it does.
+_METHODS, _CONSTANTS = (FunctionType, classmethod, staticmethod, property), (str, bytes, int, float, tuple, NoneType)
 # What torch.load raises for content that torch.save did not make.
 _UNREADABLE = pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError
 # Bytes of the data hashed at a time.
@@ -238,14 +243,22 @@ def _named(name: str, value: Any) -> str:
 class _Describer(pickle.Pickler):
     """Pickles to compare, not to load: the same bytes for equal objects in every process.
 
-    Modules are their attributes, tensors their values, functions their code, defaults and closure.
+    Modules are their attributes and class, tensors their values, functions their code, defaults and closure, classes of
+    the user's own their functions and constants.
     """
 
     def __init__(self, file: io.BytesIO, protocol: int) -> None:
         super().__init__(file, protocol)
         self.fast = True  # no references to what was pickled before, which copies of an object do not share
+        self._classes: set[type] = set()
 
     def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, type) and obj.__module__.partition(".")[0] not in _VERSIONED:
+            return tuple, (self._parts_of(obj),)
+        if isinstance(obj, classmethod | staticmethod):
+            return tuple, ((type(obj).__name__, obj.__func__),)
+        if isinstance(obj, property):
+            return tuple, ((obj.fget, obj.fset, obj.fdel),)
         if isinstance(obj, Tensor):
             flat = obj.detach().cpu().contiguous().flatten().view(torch.uint8)
             return bytes, (repr((obj.dtype, tuple(obj.shape), obj.requires_grad)).encode() + flat.numpy().tobytes(),)
@@ -258,6 +271,17 @@ class _Describer(pickle.Pickler):
         if isinstance(obj, set | frozenset):
             return tuple, (sorted(map(repr, obj)),)
         return NotImplemented
+
+    def _parts_of(self, kind: type) -> tuple[Any, ...]:
+        """What makes a class, at its first mention; its methods may mention it again."""
+        name = kind.__module__, kind.__qualname__
+        if kind in self._classes:
+            return name
+        self._classes.add(kind)
+        methods = [(key, part) for key, part in sorted(vars(kind).items()) if isinstance(part, _METHODS)]
+        constants = [(key, part) for key, part in sorted(vars(kind).items()) if isinstance(part, _CONSTANTS)]
+        own = [(key, part) for key, part in constants if not key.startswith("__")]  # the others are Python's notes
+        return *name, kind.__bases__, methods, own
 
 
 def _hash_of(array: NDArray[Any]) -> str:

@@ -207,6 +207,43 @@ def test_objects_are_told_apart_by_what_they_do(X):
     assert mark(random_state=np.random.RandomState(0)) != mark(random_state=np.random.RandomState(1))
 
 
+def own_module(amount, name="Own", base=nn.Module):
+    """A class as another process, or a changed program, would define it."""
+
+    class Own(base):
+        size = 3 if amount > 1 else 2
+
+        def __init__(self):
+            super().__init__()
+
+        def forward(self, batch):
+            return self.shifted(batch) * type(self).size
+
+        if amount == 0:
+
+            @staticmethod
+            def shifted(batch):
+                return batch
+
+        else:
+
+            @staticmethod
+            def shifted(batch):
+                return batch + 0.5
+
+    Own.__qualname__ = name
+    return Own()
+
+
+def test_classes_are_told_apart_by_what_their_methods_do(X):
+    def mark(module):
+        return fingerprint(DACClustering(network=module), X, torch.device("cpu"))
+
+    assert mark(own_module(1)) == mark(own_module(1))
+    others = [own_module(0), own_module(2), own_module(1, name="Other"), own_module(1, base=nn.Identity)]
+    assert all(mark(own_module(1)) != mark(other) for other in others)
+
+
 def test_an_object_without_a_name_is_refused(X, tmp_path):
     class Local:
         def __init__(self):
