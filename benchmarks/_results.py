@@ -121,7 +121,13 @@ def conditions() -> dict[str, Any]:
             **{package: version(package) for package in ("torch", "scikit-learn", "numpy")},
         },
         "python": platform.python_version(),
-        "hardware": {"machine": platform.machine(), "torch_threads": torch.get_num_threads()},
+        "hardware": {
+            "machine": platform.machine(),
+            "torch_threads": torch.get_num_threads(),
+            "instructions": torch.backends.cpu.get_cpu_capability(),
+            "bfloat16": torch.cpu._is_avx512_bf16_supported(),
+            "amx": torch.cpu._is_amx_tile_supported(),
+        },
     }
 
 
