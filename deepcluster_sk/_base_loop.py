@@ -5,11 +5,18 @@ from deepcluster_sk._data import ArraySamples
 from deepcluster_sk._engine import Runtime
 from deepcluster_sk._monitor import Monitor
 from deepcluster_sk._start import start_from_kmeans
+from deepcluster_sk._validation import check_choice, check_number
 from deepcluster_sk.networks import ClusterNetwork
 
 
 class LoopClustering(BaseDeepClustering):
     """Base of the estimators whose network is a :class:`~deepcluster_sk.networks.ClusterNetwork`."""
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        check_choice("lr_schedule", self.lr_schedule, ("constant", "cosine"))
+        check_number("block_size", self.block_size, int, 2)
+        check_number("passes_per_block", self.passes_per_block, int, 1)
 
     def _phases(self, n_samples: int) -> dict[str, int]:
         warm_up = self._n_epochs("warmup_epochs", n_samples, at_500=60)

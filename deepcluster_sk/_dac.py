@@ -47,6 +47,9 @@ class DACClustering(LoopClustering):
         Least number of samples a step.
     lr : float, default=1e-4
         Learning rate of RMSprop. The authors' 1e-3 undoes a good start.
+    lr_schedule : {"constant", "cosine"}, default="constant"
+        Whether the learning rate stays, or falls along half a cosine to 0 over the epochs of the paper's loop. Where
+        these are more than by default, a constant one can undo good clusters.
     tol : float, default=0.0
         The method's own phases end once less than this share of the labels changes from one look at them to the next;
         0 never ends them early.
@@ -167,6 +170,7 @@ class DACClustering(LoopClustering):
         max_epochs: int | None = None,
         batch_size: int = 256,
         lr: float = 1e-4,
+        lr_schedule: Literal["constant", "cosine"] = "constant",
         tol: float = 0.0,
         n_init: int = 1,
         pair_selection: Literal["adaptive", "all"] = "adaptive",
@@ -193,6 +197,7 @@ class DACClustering(LoopClustering):
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
+        self.lr_schedule = lr_schedule
         self.tol = tol
         self.n_init = n_init
         self.pair_selection = pair_selection
@@ -219,8 +224,6 @@ class DACClustering(LoopClustering):
         check_number("consistency_weight", self.consistency_weight, float, 0)
         if self.curriculum_rate is not None:
             check_number("curriculum_rate", self.curriculum_rate, float, 0, low_open=True)
-        check_number("block_size", self.block_size, int, 2)
-        check_number("passes_per_block", self.passes_per_block, int, 1)
 
     def _build_network(self, sample_shape: tuple[int, ...]) -> ClusterNetwork:
         return build_cluster_network(own_copy(self.network), sample_shape, self.n_clusters)
@@ -242,6 +245,7 @@ class DACClustering(LoopClustering):
             block_size=self.block_size,
             passes_per_block=self.passes_per_block,
             lr=self.lr,
+            lr_schedule=self.lr_schedule,
             tol=self.tol,
             runtime=runtime,
             monitor=monitor,

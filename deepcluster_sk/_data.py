@@ -130,4 +130,9 @@ def shuffled_batches(n_samples: int, batch_size: int, generator: torch.Generator
 
     No batch is smaller, because batch norm cannot train on one sample and pair losses need pairs.
     """
-    return torch.randperm(n_samples, generator=generator).tensor_split(max(1, n_samples // batch_size))
+    return torch.randperm(n_samples, generator=generator).tensor_split(count_batches(n_samples, batch_size))
+
+
+def count_batches(n_samples: int, batch_size: int) -> int:
+    """How many batches :func:`shuffled_batches` makes."""
+    return max(1, n_samples // batch_size)

@@ -47,6 +47,9 @@ class DCCMClustering(LoopClustering):
         Least number of samples a step; the authors take 32.
     lr : float, default=1e-4
         Learning rate of RMSprop.
+    lr_schedule : {"constant", "cosine"}, default="constant"
+        Whether the learning rate stays, or falls along half a cosine to 0 over the epochs of the paper's loop. Where
+        these are more than by default, a constant one can undo good clusters.
     tol : float, default=0.0
         The method's own phases end once less than this share of the labels changes from one look at them to the next;
         0 never ends them early.
@@ -174,6 +177,7 @@ class DCCMClustering(LoopClustering):
         max_epochs: int | None = None,
         batch_size: int = 256,
         lr: float = 1e-4,
+        lr_schedule: Literal["constant", "cosine"] = "constant",
         tol: float = 0.0,
         n_init: int = 1,
         graph_threshold: float = 0.95,
@@ -204,6 +208,7 @@ class DCCMClustering(LoopClustering):
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
+        self.lr_schedule = lr_schedule
         self.tol = tol
         self.n_init = n_init
         self.graph_threshold = graph_threshold
@@ -235,8 +240,6 @@ class DCCMClustering(LoopClustering):
         check_choice("local_robustness", self.local_robustness, (True, False))
         check_choice("pair_sampling", self.pair_sampling, get_args(PairSampling))
         check_count_or_share("mi_positions", self.mi_positions)
-        check_number("block_size", self.block_size, int, 2)
-        check_number("passes_per_block", self.passes_per_block, int, 1)
 
     def _build_network(self, sample_shape: tuple[int, ...]) -> ClusterNetwork:
         return build_cluster_network(
@@ -267,6 +270,7 @@ class DCCMClustering(LoopClustering):
             block_size=self.block_size,
             passes_per_block=self.passes_per_block,
             lr=self.lr,
+            lr_schedule=self.lr_schedule,
             tol=self.tol,
             runtime=runtime,
             monitor=monitor,

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.optim import lr_scheduler
 
 from deepcluster_sk._data import Samples, shuffled_batches, to_device
 from deepcluster_sk._monitor import RunningMean
@@ -136,6 +137,13 @@ def train_on(
                 nn.utils.clip_grad_norm_(group["params"], max_gradient)
         optimizer.step()
         losses.add(loss, 1)
+
+
+def scheduled(optimizer: torch.optim.Optimizer, lr_schedule: str, n_steps: int) -> lr_scheduler.LRScheduler:
+    """The learning rate over so many steps: along half a cosine down to 0 ("cosine"), or as it is ("constant")."""
+    if lr_schedule == "cosine":
+        return lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
+    return lr_scheduler.ConstantLR(optimizer, factor=1.0, total_iters=0)
 
 
 def mean_over_parts(loss_of: Callable[[Tensor], Tensor], parts: Sequence[Tensor], *others: Tensor) -> Tensor:

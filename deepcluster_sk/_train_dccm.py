@@ -8,8 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor, optim
 
-from deepcluster_sk._data import Samples, shuffled_batches, to_device
-from deepcluster_sk._engine import Runtime, evaluating, infer, keep_batch_norm_settled, mean_over_parts, train_on
+from deepcluster_sk._data import Samples, count_batches, shuffled_batches, to_device
+from deepcluster_sk._engine import (
+    Runtime,
+    evaluating,
+    infer,
+    keep_batch_norm_settled,
+    mean_over_parts,
+    scheduled,
+    train_on,
+)
 from deepcluster_sk._monitor import LabelTracker, Monitor, RunningMean
 from deepcluster_sk.losses import mutual_information_loss, pair_cross_entropy, pseudo_label_loss
 from deepcluster_sk.networks import ClusterNetwork, LocalDiscriminator
@@ -157,6 +165,7 @@ def train_dccm(
     block_size: int,
     passes_per_block: int,
     lr: float,
+    lr_schedule: str,
     tol: float,
     runtime: Runtime,
     monitor: Monitor,
@@ -173,8 +182,10 @@ def train_dccm(
     discriminator = runtime.place(LocalDiscriminator(example.shallow.shape[1], example.embedding.shape[1]))
     n_positions = resolve_positions(mi_positions, example.shallow[0, 0].numel())
     optimizer = optim.RMSprop([*network.parameters(), *discriminator.parameters()], lr=lr, foreach=True)
+    schedule = scheduled(optimizer, lr_schedule, n_epochs * count_batches(len(samples), block_size))
     tracker = LabelTracker.empty(len(samples), n_clusters, runtime.device)
-    trained = {"network": network, "discriminator": discriminator, "optimizer": optimizer, "tracker": tracker}
+    trained = {"network": network, "discriminator": discriminator, "tracker": tracker}
+    trained |= {"optimizer": optimizer, "schedule": schedule}
     draw_blocks = partial(shuffled_batches, len(samples), block_size, runtime.generator)
     thresholds = {"graph_threshold": graph_threshold, "label_threshold": label_threshold}
     weights = {"label_weight": label_weight, "mi_weight": mi_weight}
@@ -200,6 +211,7 @@ def train_dccm(
             )
             for _ in range(passes_per_block):
                 train_on(runtime.shuffled(len(indices)), step, optimizer, losses)
+            schedule.step()
         summary = tracker.summary()
         monitor.record(loss=losses.mean(), selected_share=confident.mean(), edge_share=edges.mean(), **summary)
         monitor.settle(summary["label_change"], tol)

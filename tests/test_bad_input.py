@@ -84,6 +84,8 @@ OWN_PARAMETERS = [
     (DACClustering(3, pair_loss="hinge"), ValueError, "pair_loss='hinge'"),
     (DACClustering(3, consistency_weight=-1), ValueError, "consistency_weight=-1"),
     (DACClustering(3, curriculum_rate=0), ValueError, r"curriculum_rate=0 must be a number in \(0, inf\)"),
+    (DACClustering(3, lr_schedule="linear"), ValueError, "lr_schedule='linear' must be one of 'constant', 'cosine'"),
+    (DCCMClustering(3, lr_schedule=None), ValueError, "lr_schedule=None must be one of 'constant', 'cosine'"),
     (DACClustering(3, block_size=1), ValueError, "block_size=1"),
     (DACClustering(3, passes_per_block=0), ValueError, "passes_per_block=0"),
     (DACClustering(3, warmup_epochs=-1), ValueError, "warmup_epochs=-1"),

@@ -14,7 +14,7 @@ from torch import nn
 
 from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering
 from deepcluster_sk._data import ArraySamples, Scaling, shuffled_batches
-from deepcluster_sk._engine import Runtime, infer, inference_batches, settle_batch_norm
+from deepcluster_sk._engine import Runtime, infer, inference_batches, scheduled, settle_batch_norm
 from deepcluster_sk._monitor import LabelTracker, Monitor
 from deepcluster_sk._start import (
     default_epochs,
@@ -676,6 +676,38 @@ def test_a_diverged_epoch_is_trained_again_from_its_start_at_a_lower_rate(bad):
         train()
     assert seen == [(0, 1.0, 1.0), (1, 2.0, 1.0), (1, 2.0, 0.1), (2, 3.0, 0.1)]
     assert [record["loss"] for record in monitor.history[:2]] == [1.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("lr_schedule", "expected"),
+    [("constant", [2.0, 0.2, 0.2, 0.2]), ("cosine", [1 + 0.5**0.5, 0.1, 0.1 * (1 - 0.5**0.5), 0.0])],
+)
+def test_learning_rate_by_schedule_and_after_it_was_lowered(lr_schedule, expected):
+    layer = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=2.0)
+    schedule, rates = scheduled(optimizer, lr_schedule, 4), []
+    for k in range(4):
+        optimizer.step()
+        schedule.step()
+        if k == 1:
+            optimizer.param_groups[0]["lr"] *= 0.1
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("Estimator", [DACClustering, DCCMClustering])
+def test_learning_rate_has_fallen_to_nothing_behind_the_last_block(Estimator, X, monkeypatch):
+    made = []
+
+    def noted(*args):
+        made.append((args[0], scheduled(*args)))
+        return made[-1][1]
+
+    monkeypatch.setattr(f"{Estimator._train.__module__.replace('._', '._train_')}.scheduled", noted)
+    Estimator(4, lr_schedule="cosine", max_epochs=2, warmup_epochs=0, block_size=30, random_state=0).fit(X)
+    ((optimizer, schedule),) = made
+    assert schedule.T_max == schedule.last_epoch == 2 * (len(X) // 30) > 2
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-12)
 
 
 def test_label_tracker():
