@@ -419,6 +419,19 @@ def test_convolutional_autoencoder_has_latent_vectors_of_unit_length():
     torch.testing.assert_close(encoder(rand(0, 5, 1, 28, 28)).norm(dim=1), torch.ones(5))
 
 
+@pytest.mark.parametrize("name", ["autoencoder-conv", "autoencoder-residual"])
+@pytest.mark.parametrize("shape", [(9, 7), (16, 8), (8, 16), (12, 3), (8, 8), (2, 5)])
+def test_no_map_of_an_autoencoder_is_a_single_row_or_column(name, shape):
+    autoencoder = build_autoencoder(name, (1, *shape), latent_dim=4)
+    sides = []
+    for layer in autoencoder.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(lambda _, inputs, output: sides.extend([inputs[0].shape[2:], output.shape[2:]]))
+    images = torch.zeros(2, 1, *shape)
+    assert autoencoder.decoder(autoencoder.encoder(images)).shape == images.shape
+    assert all(min(side) > 1 or max(side) == 1 for side in sides)
+
+
 def test_residual_autoencoder_has_stages_of_32_64_and_128_channels():
     autoencoder = build_autoencoder("autoencoder-residual", (1, 28, 28), latent_dim=10)
     strided = [c.out_channels for c in autoencoder.encoder.modules() if isinstance(c, nn.Conv2d) and c.stride == (2, 2)]
