@@ -139,8 +139,8 @@ def train_on(
         losses.add(loss, 1)
 
 
-def scheduled(optimizer: torch.optim.Optimizer, lr_schedule: str, n_steps: int) -> lr_scheduler.LRScheduler:
-    """The learning rate over so many steps: along half a cosine down to 0 ("cosine"), or as it is ("constant")."""
+def make_scheduler(optimizer: torch.optim.Optimizer, lr_schedule: str, n_steps: int) -> lr_scheduler.LRScheduler:
+    """Scheduler over so many steps: of a rate that falls along half a cosine to 0 ("cosine"), or stays ("constant")."""
     if lr_schedule == "cosine":
         return lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
     return lr_scheduler.ConstantLR(optimizer, factor=1.0, total_iters=0)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, optim
 
 from deepcluster_sk._data import Samples, count_batches, shuffled_batches, to_device
-from deepcluster_sk._engine import Runtime, infer, keep_batch_norm_settled, scheduled, train_on
+from deepcluster_sk._engine import Runtime, infer, keep_batch_norm_settled, make_scheduler, train_on
 from deepcluster_sk._monitor import LabelTracker, Monitor, RunningMean
 from deepcluster_sk.losses import consistency_loss
 from deepcluster_sk.networks import ClusterNetwork
@@ -102,9 +102,9 @@ def train_dac(
         labels changed in an epoch of DAC.
     """
     optimizer = optim.RMSprop(network.parameters(), lr=lr, foreach=True)
-    schedule = scheduled(optimizer, lr_schedule, n_epochs * count_batches(len(samples), block_size))
+    scheduler = make_scheduler(optimizer, lr_schedule, n_epochs * count_batches(len(samples), block_size))
     tracker = LabelTracker.empty(len(samples), n_clusters, runtime.device)
-    trained = {"network": network, "optimizer": optimizer, "schedule": schedule, "tracker": tracker}
+    trained = {"network": network, "optimizer": optimizer, "scheduler": scheduler, "tracker": tracker}
     draw_blocks = partial(shuffled_batches, len(samples), block_size, runtime.generator)
     converged = False
     for epoch in monitor.epochs("DAC", n_epochs):
@@ -127,7 +127,7 @@ def train_dac(
             )
             for _ in range(passes_per_block):
                 train_on(runtime.shuffled(len(indices)), step, optimizer, losses)
-            schedule.step()
+            scheduler.step()
         summary = tracker.summary()
         monitor.record(
             loss=losses.mean(),

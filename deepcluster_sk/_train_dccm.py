@@ -14,8 +14,8 @@ from deepcluster_sk._engine import (
     evaluating,
     infer,
     keep_batch_norm_settled,
+    make_scheduler,
     mean_over_parts,
-    scheduled,
     train_on,
 )
 from deepcluster_sk._monitor import LabelTracker, Monitor, RunningMean
@@ -182,10 +182,10 @@ def train_dccm(
     discriminator = runtime.place(LocalDiscriminator(example.shallow.shape[1], example.embedding.shape[1]))
     n_positions = resolve_positions(mi_positions, example.shallow[0, 0].numel())
     optimizer = optim.RMSprop([*network.parameters(), *discriminator.parameters()], lr=lr, foreach=True)
-    schedule = scheduled(optimizer, lr_schedule, n_epochs * count_batches(len(samples), block_size))
+    scheduler = make_scheduler(optimizer, lr_schedule, n_epochs * count_batches(len(samples), block_size))
     tracker = LabelTracker.empty(len(samples), n_clusters, runtime.device)
     trained = {"network": network, "discriminator": discriminator, "tracker": tracker}
-    trained |= {"optimizer": optimizer, "schedule": schedule}
+    trained |= {"optimizer": optimizer, "scheduler": scheduler}
     draw_blocks = partial(shuffled_batches, len(samples), block_size, runtime.generator)
     thresholds = {"graph_threshold": graph_threshold, "label_threshold": label_threshold}
     weights = {"label_weight": label_weight, "mi_weight": mi_weight}
@@ -211,7 +211,7 @@ def train_dccm(
             )
             for _ in range(passes_per_block):
                 train_on(runtime.shuffled(len(indices)), step, optimizer, losses)
-            schedule.step()
+            scheduler.step()
         summary = tracker.summary()
         monitor.record(loss=losses.mean(), selected_share=confident.mean(), edge_share=edges.mean(), **summary)
         monitor.settle(summary["label_change"], tol)

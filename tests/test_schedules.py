@@ -14,7 +14,7 @@ from torch import nn
 
 from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering
 from deepcluster_sk._data import ArraySamples, Scaling, shuffled_batches
-from deepcluster_sk._engine import Runtime, infer, inference_batches, scheduled, settle_batch_norm
+from deepcluster_sk._engine import Runtime, infer, inference_batches, make_scheduler, settle_batch_norm
 from deepcluster_sk._monitor import LabelTracker, Monitor
 from deepcluster_sk._start import (
     default_epochs,
@@ -685,10 +685,10 @@ def test_a_diverged_epoch_is_trained_again_from_its_start_at_a_lower_rate(bad):
 def test_learning_rate_by_schedule_and_after_it_was_lowered(lr_schedule, expected):
     layer = nn.Linear(1, 1)
     optimizer = torch.optim.SGD(layer.parameters(), lr=2.0)
-    schedule, rates = scheduled(optimizer, lr_schedule, 4), []
+    scheduler, rates = make_scheduler(optimizer, lr_schedule, 4), []
     for k in range(4):
         optimizer.step()
-        schedule.step()
+        scheduler.step()
         if k == 1:
             optimizer.param_groups[0]["lr"] *= 0.1
         rates.append(optimizer.param_groups[0]["lr"])
@@ -700,13 +700,13 @@ def test_learning_rate_has_fallen_to_nothing_behind_the_last_block(Estimator, X,
     made = []
 
     def noted(*args):
-        made.append((args[0], scheduled(*args)))
+        made.append((args[0], make_scheduler(*args)))
         return made[-1][1]
 
-    monkeypatch.setattr(f"{Estimator._train.__module__.replace('._', '._train_')}.scheduled", noted)
+    monkeypatch.setattr(f"{Estimator._train.__module__.replace('._', '._train_')}.make_scheduler", noted)
     Estimator(4, lr_schedule="cosine", max_epochs=2, warmup_epochs=0, block_size=30, random_state=0).fit(X)
-    ((optimizer, schedule),) = made
-    assert schedule.T_max == schedule.last_epoch == 2 * (len(X) // 30) > 2
+    ((optimizer, scheduler),) = made
+    assert scheduler.T_max == scheduler.last_epoch == 2 * (len(X) // 30) > 2
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-12)
 
 
