@@ -128,18 +128,20 @@ def peak_of(method: str, task: str, n: int, n_small: int) -> dict:
 
 
 def memory(method: str, scale: float, repeats: int) -> dict:
-    """Each task and n once, in a process of its own."""
+    """Medians of at least five processes for each task and n; a single one is some MiB off by chance."""
     # Without a fixed threshold glibc keeps freed blocks, and whether they can be used again is chance: tens of MiB.
     os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"
     result = {}
     for task in ("fit", "predict"):
         cells = []
-        for n in [round(BASE * scale) * factor for factor in FACTORS]:
+        n = np.array([round(BASE * scale) * factor for factor in FACTORS])
+        for size in n.tolist() * max(5, repeats):
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                cells.append(pool.submit(peak_of, method, task, n, round(BASE * scale) // 2).result())
-        n = np.array([cell["n"] for cell in cells])
-        beyond = np.array([cell["peak"] - cell["baseline"] for cell in cells])
+                cells.append(pool.submit(peak_of, method, task, size, round(BASE * scale) // 2).result())
+        beyond = np.array([cell["peak"] - cell["baseline"] for cell in cells]).reshape(-1, len(n))
+        beyond = np.median(beyond, axis=0)  # (len(n),)
         figures = {
+            "bytes_beyond_data": dict(zip(n.tolist(), beyond.tolist(), strict=True)),
             "bytes_per_sample_beyond_data": float(np.polyfit(n, beyond, 1)[0]),
             # What is bounded, such as the 20,000 samples for k-means, counts for less here.
             "bytes_per_sample_last_step": float((beyond[-1] - beyond[-2]) / (n[-1] - n[-2])),
@@ -199,7 +201,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=sorted(PARTS))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
-    parser.add_argument("--repeats", type=int, default=3, help="of a time; of predict at least five")
+    parser.add_argument("--repeats", type=int, default=3, help="of a time; of predict and of memory at least five")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies every n; below 1 for a trial run")
     parser.add_argument("--name", default="scaling", help="of the results file")
     options = parser.parse_args()

@@ -176,7 +176,7 @@ def memory(methods: dict) -> list[list[str]]:
         [
             name,
             task,
-            ", ".join(f"{cell['n']:,}: {(cell['peak'] - cell['baseline']) / 2**20:.1f}" for cell in row[task]["cells"]),
+            ", ".join(f"{int(n):,}: {size / 2**20:.1f}" for n, size in row[task]["bytes_beyond_data"].items()),
             f"{row[task]['bytes_per_sample_beyond_data']:.0f}",
             f"{row[task]['exponent']:.2f}",
         ]
