@@ -1,6 +1,7 @@
 """What every schedule needs and no method owns: device and precision, the step, inference, batch norm."""
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -227,21 +228,32 @@ def infer(
     outputs : tuple of Tensor of shape (n, ...), float32 or int64
         Each of the function's outputs, batches joined.
     """
-
-    def outputs_of(rows: Tensor) -> list[list[Tensor]]:
-        """Of a batch, or where it is too large for memory of each half of it."""
-        try:
-            outputs = function(runtime.load(samples, rows))
-            return [[(part.float() if part.is_floating_point() else part).to(to) for part in outputs]]
-        except RuntimeError as error:
-            if len(rows) == 1 or not _is_out_of_memory(error):
-                raise
-        return [parts for half in rows.tensor_split(2) for parts in outputs_of(half)]
-
+    indices = torch.arange(len(samples)) if indices is None else indices
+    left = deque(inference_batches(samples, runtime.device, indices))
+    outputs: tuple[Tensor, ...] = ()
+    start = 0
     with evaluating(module), runtime.autocast():
-        batches = inference_batches(samples, runtime.device, indices)
-        outputs = [parts for rows in batches for parts in outputs_of(rows)]
-    return tuple(torch.cat(parts) for parts in zip(*outputs, strict=True))
+        while left:
+            rows = left.popleft()
+            try:
+                parts = function(runtime.load(samples, rows))
+            except RuntimeError as error:
+                if len(rows) == 1 or not _is_out_of_memory(error):
+                    raise
+                left.extendleft(reversed(rows.tensor_split(2)))
+                continue
+            # Joining a list of parts at the end would take their memory twice, and leave holes in the heap.
+            outputs = outputs or tuple(_joined_like(part, len(indices), to) for part in parts)
+            for output, part in zip(outputs, parts, strict=True):
+                output[start : start + len(rows)] = part
+            start += len(rows)
+    return outputs
+
+
+def _joined_like(part: Tensor, n_rows: int, device: torch.device) -> Tensor:
+    """Room for so many rows such as those of ``part``, in float32 where it has floating point."""
+    dtype = torch.float32 if part.is_floating_point() else part.dtype
+    return torch.empty(n_rows, *part.shape[1:], dtype=dtype, device=device)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
