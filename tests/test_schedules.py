@@ -1,6 +1,8 @@
 """The schedules: curricula, blocks, phases, and that every variant and every network trains on its own input."""
 
 import copy
+import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -570,6 +572,17 @@ def test_outputs_come_in_the_order_asked_for_from_batches_of_at_most_128(X, runt
     (found,) = infer(module, first_pixels, samples, runtime, order)
     assert torch.equal(found, samples.batch(torch.arange(60)).flatten(1)[order, 10:12])
     assert sizes == [128, 128, 44]
+
+
+def test_outputs_are_freed_with_their_last_name_and_not_at_the_next_collection(X, runtime):
+    gc.disable()
+    try:
+        (outputs,) = infer(nn.Flatten(), lambda batch: (batch,), samples_of(X[:, None]), runtime)
+        seen = weakref.ref(outputs)
+        del outputs
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_neighbors_of_duplicates_and_of_few_samples(runtime):
