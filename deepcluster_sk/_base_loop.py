@@ -14,7 +14,7 @@ class LoopClustering(BaseDeepClustering):
 
     def _check_params(self) -> None:
         super()._check_params()
-        check_choice("lr_schedule", self.lr_schedule, ("constant", "cosine"))
+        check_choice("lr_schedule", self.lr_schedule, ("cosine", "constant"))
         check_number("block_size", self.block_size, int, 2)
         check_number("passes_per_block", self.passes_per_block, int, 1)
 

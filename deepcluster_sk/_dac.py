@@ -47,9 +47,9 @@ class DACClustering(LoopClustering):
         Least number of samples a step.
     lr : float, default=1e-4
         Learning rate of RMSprop. The authors' 1e-3 undoes a good start.
-    lr_schedule : {"constant", "cosine"}, default="constant"
-        Whether the learning rate stays, or falls along half a cosine to 0 over the epochs of the paper's loop. Where
-        these are more than by default, a constant one can undo good clusters.
+    lr_schedule : {"cosine", "constant"}, default="cosine"
+        Whether the learning rate falls along half a cosine to 0 over the epochs of the paper's loop, or stays, as in the
+        paper. Where these are more than by default, a constant one can undo good clusters.
     tol : float, default=0.0
         The method's own phases end once less than this share of the labels changes from one look at them to the next;
         0 never ends them early.
@@ -170,7 +170,7 @@ class DACClustering(LoopClustering):
         max_epochs: int | None = None,
         batch_size: int = 256,
         lr: float = 1e-4,
-        lr_schedule: Literal["constant", "cosine"] = "constant",
+        lr_schedule: Literal["cosine", "constant"] = "cosine",
         tol: float = 0.0,
         n_init: int = 1,
         pair_selection: Literal["adaptive", "all"] = "adaptive",

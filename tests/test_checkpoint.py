@@ -114,18 +114,18 @@ def test_a_killed_fit_ends_as_if_it_had_not_been(Estimator, share, X, tmp_path, 
 
 
 @pytest.mark.parametrize("Estimator", [DACClustering, DCCMClustering])
-def test_a_falling_learning_rate_goes_on_where_it_was(Estimator, X, tmp_path, monkeypatch):
-    whole = make(Estimator, lr_schedule="cosine").fit(X)
+def test_a_falling_learning_rate_goes_on_where_it_was(Estimator, X, tmp_path, undisturbed, monkeypatch):
+    whole = undisturbed[Estimator]
     with monkeypatch.context() as patch:
         every = kill_after(patch, 0)
-        make(Estimator, tmp_path / "whole", lr_schedule="cosine").fit(X)
+        make(Estimator, tmp_path / "whole").fit(X)
     first_of_phase = [phase for phase, *_ in every].index(whole.history_[-1]["phase"]) + 1
     assert first_of_phase + 2 < len(every)  # the rate still has far to fall
     with monkeypatch.context() as patch:
         kill_after(patch, first_of_phase)
         with pytest.raises(KilledError):
-            make(Estimator, tmp_path / "killed", lr_schedule="cosine").fit(X)
-    assert_same(make(Estimator, tmp_path / "killed", lr_schedule="cosine").fit(X), whole)
+            make(Estimator, tmp_path / "killed").fit(X)
+    assert_same(make(Estimator, tmp_path / "killed").fit(X), whole)
 
 
 def test_killed_again_and_again(X, tmp_path, undisturbed, monkeypatch):

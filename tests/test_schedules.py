@@ -717,7 +717,7 @@ def test_learning_rate_has_fallen_to_nothing_behind_the_last_block(Estimator, X,
         return made[-1][1]
 
     monkeypatch.setattr(f"{Estimator._train.__module__.replace('._', '._train_')}.make_scheduler", noted)
-    Estimator(4, lr_schedule="cosine", max_epochs=2, warmup_epochs=0, block_size=30, random_state=0).fit(X)
+    Estimator(4, max_epochs=2, warmup_epochs=0, block_size=30, random_state=0).fit(X)
     ((optimizer, scheduler),) = made
     assert scheduler.T_max == scheduler.last_epoch == 2 * (len(X) // 30) > 2
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-12)
