@@ -42,6 +42,7 @@ TITLES = {
     "dccm-thresholds": "Threshold of DCCM's pseudo-labels (DCCM, Figure 6b)",
     "dcss-thresholds": "Thresholds of DCSS's pairs (DCSS, Figure 11b)",
     "dcss-parameters": "Parameters of DCSS (Figure 10)",
+    "departures": "Where the defaults depart from the papers, one at a time",
     "pair-sampling": "Pair sampling of DCCM, V1 to V4 (supplement, Table 3)",
     "one-network": "DAC and DCCM with one network (DCCM, Table 5)",
     "by-epoch": "By epoch (DCCM, Figure 5; DAC, Figure 4; DCSS, Figure 3)",
