@@ -2,8 +2,9 @@
 
 DIR holds data sets, or they are downloaded to it (see ``_datasets.py``). Each cell is one fit, or one
 measurement around a fit, kept as a file in benchmarks/results/paper/TABLE; a cell that has its file is not run again,
-so a table may take as many sittings as it needs. ``--plan`` prints what is left, in hours, and runs nothing;
-``--smoke`` runs every data set that needs a GPU, as arrays of its shape, through one step of each method.
+so a table may take as many sittings as it needs. At the end the docs page "Results" is written anew. ``--plan`` prints
+what is left, in hours, and runs nothing; ``--smoke`` runs every data set that needs a GPU, as arrays of its shape,
+through one step of each method.
 """
 
 import argparse
@@ -288,7 +289,14 @@ def cells(seeds: list[int]) -> dict[str, list[Cell]]:
             "transfer", "digits", {method: _analyses.transfer(method) for method in THREE}, seeds, 1.0
         ),
         "criteria": [
-            Cell("criteria", data, method, seed, _analyses.criteria(method), 10 * (size / 10) ** 0.5 * MINUTES[method])
+            Cell(
+                "criteria",
+                data,
+                method,
+                seed,
+                _analyses.criteria(method, n_restarts=6),
+                6 * (size / 10) ** 0.5 * MINUTES[method],
+            )
             for data, size in CRITERIA_DATA.items()
             for method in THREE
             for seed in one
@@ -373,8 +381,8 @@ def main() -> None:
     ]
     for name in chosen:
         mine = [cell.minutes for cell in left if cell.table == name]
-        done, n_cells = len(tables[name]) - len(mine), len(tables[name])
-        print(f"{name:24s} {done:3d} of {n_cells:3d} cells done, {sum(mine) / 60:5.1f} h left")
+        n_done, n_cells = sum(cell.path.exists() for cell in tables[name]), len(tables[name])
+        print(f"{name:24s} {n_done:3d} of {n_cells:3d} cells done, {len(mine):3d} to run, {sum(mine) / 60:5.1f} h")
     print(f"{'in all':24s} {sum(cell.minutes for cell in left) / 60:5.1f} h", flush=True)
     if options.plan:
         return
@@ -387,6 +395,7 @@ def main() -> None:
         except Exception:  # one cell that fails is not to cost the others
             traceback.print_exc()
             n_failed += 1
+    subprocess.run([sys.executable, Path(__file__).with_name("tables.py")], check=True)  # the page "Results"
     sys.exit(min(n_failed, 1))
 
 
