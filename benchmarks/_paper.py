@@ -44,6 +44,7 @@ def paper_estimator(method: str, seed: int):
         lr=1e-3,
         first_phase_lr=1e-6,
         encoder_lr=1e-5,
+        fuzzifier=1.5,
         logit_scale=None,
         contrastive_weight=0.0,
         mnet_start_epochs=0,

@@ -183,6 +183,7 @@ def departures() -> dict[str, Measure]:
             "network=autoencoder-residual": {"network": "autoencoder-residual"},
             "latent_dim=10": {"latent_dim": 10},
             "first_phase_epochs=0": {"first_phase_epochs": 0},
+            "fuzzifier=1.5": {"fuzzifier": 1.5},
             "first_phase_lr=1e-6": {"first_phase_lr": 1e-6},
             "mnet_start_epochs=0": {"mnet_start_epochs": 0},
             "logit_scale=None": {"logit_scale": None},

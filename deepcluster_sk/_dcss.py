@@ -65,8 +65,8 @@ class DCSSClustering(BaseDeepClustering):
         Networks trained, each from a seed of its own; kept is one with the fewest empty clusters, of these one in which
         no cluster holds over 95 %, and of these the one that most often puts a sample with its nearest neighbours
         (:func:`~deepcluster_sk.metrics.neighbor_agreement_score`).
-    fuzzifier : float, default=1.5
-        m of the memberships, > 1.
+    fuzzifier : float, default=1.1
+        m of the memberships, > 1. The paper's 1.5 leaves them so soft that clusters which overlap drift in phase 2.
     centering_weight : float, default=0.1
         Weight α of the distance to the centre in phase 1.
     cluster_losses : {"successive", "aggregated"}, default="successive"
@@ -198,7 +198,7 @@ class DCSSClustering(BaseDeepClustering):
         encoder_lr: float = 3e-5,
         tol: float = 0.0,
         n_init: int = 1,
-        fuzzifier: float = 1.5,
+        fuzzifier: float = 1.1,
         centering_weight: float = 0.1,
         cluster_losses: Literal["successive", "aggregated"] = "successive",
         center_interval: int = 2,
