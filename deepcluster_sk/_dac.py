@@ -48,8 +48,8 @@ class DACClustering(LoopClustering):
     lr : float, default=1e-4
         Learning rate of RMSprop. The authors' 1e-3 undoes a good start.
     lr_schedule : {"cosine", "constant"}, default="cosine"
-        Whether the learning rate falls along half a cosine to 0 over the epochs of the paper's loop, or stays, as in the
-        paper. Where these are more than by default, a constant one can undo good clusters.
+        Whether the learning rate falls along half a cosine to 0 over the epochs of the paper's loop, or stays, as the
+        authors' does. Where these are more than by default, a constant one can undo good clusters.
     tol : float, default=0.0
         The method's own phases end once less than this share of the labels changes from one look at them to the next;
         0 never ends them early.
