@@ -1,5 +1,6 @@
 """The plain transcriptions that speed is measured against compute what the package computes."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from numpy.testing import assert_array_equal
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import _datasets
+import _paper_claims
 import _paper_page
 import _plain as plain
 import paper_tables
@@ -235,6 +237,28 @@ def test_regret_is_what_the_pick_loses_on_average():
     acc, score = np.array([0.5, 0.9, 0.7]), np.array([3.0, 1.0, 2.0])
     # Of the pairs (0 1), (0 2), (1 2) the largest score picks 0, 0, 2: .4, .2, .2 below the best.
     assert _paper_page.regret(acc, lambda rows: score[rows], 2) == pytest.approx(0.8 / 3)
+
+
+def test_a_claim_is_confirmed_where_it_holds_from_every_seed():
+    first, second, third = {0: 0.5, 1: 0.6, 2: 0.7}, {0: 0.6, 1: 0.7}, {0: 0.55, 1: 0.8}
+    assert _paper_claims.verdict(first, second) == "confirmed"
+    assert _paper_claims.verdict(second, first) == "refuted"
+    assert _paper_claims.verdict(second, third) == "neither"
+
+
+def test_claims_are_held_against_the_cells_that_exist(tmp_path, monkeypatch):
+    monkeypatch.setattr(_paper_page, "PAPER", tmp_path)
+    rows = [("mnist-10k", "DAC*", 0, 0.6), ("mnist-10k", "DAC", 0, 0.7), ("mnist-10k", "DAC", 1, 0.9)]
+    rows += [("pair-sampling", f"DCCM, pair_sampling={name}-random", 0, 0.5) for name in ("nearest", "top")]
+    for table, row, seed, acc in rows:
+        (tmp_path / table).mkdir(exist_ok=True)
+        record = {"table": table, "data": "x", "row": row, "seed": seed, "acc": acc}
+        (tmp_path / table / f"{row.replace('*', 'star')}-{seed}.json").write_text(json.dumps(record))
+    _, *lines = _paper_claims.claims()
+    assert [line[1:] for line in lines] == [
+        ["DAC > DAC*, ACC", "1", "0.8000, 0.6000", "confirmed"],
+        ["nearest-random > top-random, ACC", "1", "0.5000, 0.5000", "refuted"],
+    ]
 
 
 def test_a_cell_is_a_fit_without_labels_and_their_scores(tmp_path, monkeypatch):

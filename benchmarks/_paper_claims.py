@@ -1,0 +1,58 @@
+"""The orderings that the papers claim, held against the cells of ``paper_tables.py``."""
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+from _paper_page import TITLES, Table, read
+
+Cells = list[dict[str, Any]]
+ORDERINGS = (
+    ("DAC*", "DAC"),
+    ("DCCM M1", "DCCM M2", "DCCM M3", "DCCM"),
+    ("AE + k-means", "DCSS_agg", "DCSSu", "DCSS"),
+)
+TABLES = ("mnist-10k", "mnist-10k-paper", "fashion-mnist-10k", "fashion-mnist-10k-paper", "fashion-mnist", "2mnist")
+BEST, OTHERS = "nearest-random", ("nearest-farthest", "random-random", "top-random")  # V1; V2, V3, V4
+
+
+def by_seed(cells: Cells, row: str, figure: Callable[[dict[str, Any]], float]) -> dict[int, float]:
+    """A figure of each seed of a row."""
+    return {cell["seed"]: figure(cell) for cell in cells if cell["row"] == row}
+
+
+def verdict(lower: dict[int, float], higher: dict[int, float]) -> str:
+    """Whether ``higher`` is the higher one from every seed that both have, from none, or from some."""
+    wins = [higher[seed] > lower[seed] for seed in lower.keys() & higher.keys()]
+    return "confirmed" if all(wins) else "neither" if any(wins) else "refuted"
+
+
+def mean(figures: dict[int, float]) -> float:
+    return sum(figures.values()) / len(figures)
+
+
+def claim(where: str, what: str, names: tuple[str, str], lower: dict[int, float], higher: dict[int, float]) -> Table:
+    """A line on ``names``, the higher first, if both rows have cells from a seed; none else."""
+    n_seeds = len(lower.keys() & higher.keys())
+    if n_seeds == 0:
+        return []
+    means = f"{mean(higher):.4f}, {mean(lower):.4f}"
+    return [[where, f"{names[0]} > {names[1]}, {what}", str(n_seeds), means, verdict(lower, higher)]]
+
+
+def claims() -> Table:
+    """A line a claimed step from one row to a higher one."""
+    lines = [["where", "claim", "seeds", "means", "seen"]]
+    for table in TABLES:
+        cells = read(table)
+        for ordering in ORDERINGS:
+            for lower, higher in pairwise(ordering):
+                figures = [by_seed(cells, row, lambda cell: cell["acc"]) for row in (lower, higher)]
+                lines += claim(TITLES[table], "ACC", (higher, lower), *figures)
+    cells = read("pair-sampling")
+    for other in OTHERS:
+        fits = [by_seed(cells, f"DCCM, pair_sampling={name}", lambda cell: cell["acc"]) for name in (other, BEST)]
+        lines += claim("digits", "ACC", (BEST, other), *fits)
+        probes = [by_seed(cells, f"probe, {name}", lambda cell: cell["probe"]["embedding"]) for name in (other, BEST)]
+        lines += claim("digits", "classifier on features", (BEST, other), *probes)
+    return lines
