@@ -240,7 +240,7 @@ class Phase2(DCSS):
         """The forward passes that judge, alone."""
         for rows in self.everything.tensor_split(len(self.everything) // BATCH):
             batch = runtime.load(self.samples, rows)
-            with _engine.evaluating(self.network), runtime.autocast():
+            with _engine.by_batch_statistics(self.network), runtime.autocast():
                 self.network.mnet(self.network.encode(batch))
         return True
 

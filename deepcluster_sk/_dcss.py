@@ -367,7 +367,6 @@ class DCSSClustering(BaseDeepClustering):
             runtime=runtime,
             monitor=monitor,
         )
-        settle_batch_norm(network, samples, runtime)
         return train_mnet(
             network,
             samples,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.optim import lr_scheduler
 
-from deepcluster_sk._data import Samples, shuffled_batches, to_device
+from deepcluster_sk._data import Samples, count_batches, shuffled_batches, to_device
 from deepcluster_sk._monitor import RunningMean
 from deepcluster_sk.augment import Augmentation
 
@@ -21,7 +21,6 @@ _INFERENCE_ROWS, _INFERENCE_NUMBERS = 1024, 2**22
 # And on a CPU so many images, and pixels: beyond 32 MiB, the output of a layer is memory that the system clears for it,
 # which takes as long as the layer itself. That is what so many pixels have with 64 channels in float32.
 _IMAGES_ON_CPU, _PIXELS_ON_CPU = 128, 2**17
-CPU = torch.device("cpu")
 # Batches over which batch norm's statistics are averaged anew.
 _SETTLING_BATCHES = 20
 
@@ -212,20 +211,47 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         module.train(training)
 
 
+@contextmanager
+def by_batch_statistics(module: nn.Module) -> Iterator[None]:
+    """No gradients, and batch norm by the batch's own statistics, which it does not keep; the mode is restored after.
+
+    Running statistics are those of the transformed samples that training sees. Under them samples as they are look like
+    something else, and labels drift: of a class between two clusters, ever more to the wrong one.
+    """
+    training, layers = module.training, _batch_norms(module)
+    momenta = [layer.momentum for layer in layers]
+    module.eval()
+    for layer in layers:
+        layer.train()
+        layer.momentum = 0.0
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+        module.train(training)
+
+
+def judge(module: nn.Module, samples: Samples, runtime: Runtime, indices: Tensor) -> Tensor:
+    """Output (m, ...), float32, on the device, of ``module`` for samples as they are, while it is being trained."""
+    parts = indices.tensor_split(count_batches(len(indices), runtime.batch_size))
+    with by_batch_statistics(module), runtime.autocast():
+        return torch.cat([module(runtime.load(samples, part)).float() for part in parts])
+
+
 def infer(
     module: nn.Module,
     function: Callable[[Tensor], tuple[Tensor, ...]],
     samples: Samples,
     runtime: Runtime,
     indices: Tensor | None = None,
-    *,
-    to: torch.device = CPU,
 ) -> tuple[Tensor, ...]:
-    """Apply ``function``, which runs ``module``, to all samples or those at ``indices``; results go ``to`` a device.
+    """Apply ``function``, which runs ``module``, to all samples or those at ``indices``.
 
     Returns
     -------
-    outputs : tuple of Tensor of shape (n, ...), float32 or int64
+    outputs : tuple of Tensor of shape (n, ...), float32 or int64, on the CPU
         Each of the function's outputs, batches joined.
     """
     indices = torch.arange(len(samples)) if indices is None else indices
@@ -243,17 +269,17 @@ def infer(
                 left.extendleft(reversed(rows.tensor_split(2)))
                 continue
             # Joining a list of parts at the end would take their memory twice, and leave holes in the heap.
-            outputs = outputs or tuple(_joined_like(part, len(indices), to) for part in parts)
+            outputs = outputs or tuple(_joined_like(part, len(indices)) for part in parts)
             for output, part in zip(outputs, parts, strict=True):
                 output[start : start + len(rows)] = part
             start += len(rows)
     return outputs
 
 
-def _joined_like(part: Tensor, n_rows: int, device: torch.device) -> Tensor:
-    """Room for so many rows such as those of ``part``, in float32 where it has floating point."""
+def _joined_like(part: Tensor, n_rows: int) -> Tensor:
+    """Room for so many rows such as those of ``part``, in float32 where it has floating point, on the CPU."""
     dtype = torch.float32 if part.is_floating_point() else part.dtype
-    return torch.empty(n_rows, *part.shape[1:], dtype=dtype, device=device)
+    return torch.empty(n_rows, *part.shape[1:], dtype=dtype)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -279,10 +305,10 @@ def explaining_lack_of_memory(runtime: Runtime) -> Iterator[None]:
 def settle_batch_norm(module: nn.Module, samples: Samples, runtime: Runtime) -> None:
     """Set batch norm's running statistics to their mean over some batches, and leave the module in training mode.
 
-    They start at 0 and 1, and follow the weights at a distance of ten steps or so: without this, an untrained network,
-    or one trained for a few steps an epoch, predicts something else than it was trained to.
+    They start at 0 and 1, follow the weights at a distance of ten steps or so, and are of transformed samples: without
+    this, a network predicts something else than it was trained to.
     """
-    layers = [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    layers = _batch_norms(module)
     if not layers:
         module.train()
         return
@@ -299,7 +325,5 @@ def settle_batch_norm(module: nn.Module, samples: Samples, runtime: Runtime) -> 
         layer.momentum = momentum
 
 
-def keep_batch_norm_settled(module: nn.Module, samples: Samples, runtime: Runtime) -> None:
-    """Settle batch norm before an epoch if the last was too short for its statistics to have followed the weights."""
-    if len(samples) // runtime.batch_size < _SETTLING_BATCHES:
-        settle_batch_norm(module, samples, runtime)
+def _batch_norms(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    return [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]

@@ -17,7 +17,7 @@ from deepcluster_sk._data import to_device
 from deepcluster_sk._signals import StopRequest
 
 # Share of labels that still change in an epoch when training counts as converged.
-_SETTLED = 1e-3
+_SETTLED = 1e-2
 # A loss so many times that of the phase's first epoch has exploded; the learning rate is then lowered by this factor.
 _EXPLODED, _LOWERED = 1e3, 0.1
 

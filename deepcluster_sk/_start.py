@@ -268,6 +268,7 @@ def start_from_kmeans(
             runtime=runtime,
             monitor=monitor,
         )
+        settle_batch_norm(network, samples, runtime)
         centers = monitor.once("centers", lambda: kmeans_centers(network, embed, samples, n_clusters, runtime))
         labels = nearest_centers(network, embed, centers, samples, runtime)
         learn_labels(
@@ -281,4 +282,3 @@ def start_from_kmeans(
             runtime=runtime,
             monitor=monitor,
         )
-    settle_batch_norm(network, samples, runtime)

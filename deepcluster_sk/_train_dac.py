@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, optim
 
 from deepcluster_sk._data import Samples, count_batches, shuffled_batches, to_device
-from deepcluster_sk._engine import Runtime, infer, keep_batch_norm_settled, make_scheduler, train_on
+from deepcluster_sk._engine import Runtime, judge, make_scheduler, train_on
 from deepcluster_sk._monitor import LabelTracker, Monitor, RunningMean
 from deepcluster_sk.losses import consistency_loss
 from deepcluster_sk.networks import ClusterNetwork
@@ -45,8 +45,7 @@ def label_block(
     network: ClusterNetwork, samples: Samples, indices: Tensor, upper: float, lower: float, runtime: Runtime
 ) -> Block:
     """Select the training pairs among some samples, Eqs. (6) and (8)."""
-    (logits,) = infer(network, lambda batch: (network(batch),), samples, runtime, indices, to=runtime.device)
-    features = label_features(logits)
+    features = label_features(judge(network, samples, runtime, indices))
     return Block(indices, features, *select_pairs(cosine_similarity_matrix(features), upper=upper, lower=lower))
 
 
@@ -111,7 +110,6 @@ def train_dac(
         upper, lower = adaptive_thresholds(curriculum_after(epoch, curriculum_rate))
         if pair_selection == "all":
             upper = lower = annealed_threshold(epoch / max(n_epochs - 1, 1))
-        keep_batch_norm_settled(network, samples, runtime)
         losses, selected = RunningMean(), RunningMean()
         for indices in monitor.batches(draw_blocks, **trained, losses=losses, selected=selected):
             block = label_block(network, samples, indices, upper, lower, runtime)

@@ -12,8 +12,7 @@ from deepcluster_sk._data import Samples, count_batches, shuffled_batches, to_de
 from deepcluster_sk._engine import (
     Runtime,
     evaluating,
-    infer,
-    keep_batch_norm_settled,
+    judge,
     make_scheduler,
     mean_over_parts,
     train_on,
@@ -47,8 +46,7 @@ def label_block(
     runtime: Runtime,
 ) -> Block:
     """Pseudo-graph and pseudo-labels of some samples, Eqs. (2), (7) and (8)."""
-    (logits,) = infer(network, lambda batch: (network(batch),), samples, runtime, indices, to=runtime.device)
-    proba = logits.softmax(1)
+    proba = judge(network, samples, runtime, indices).softmax(1)
     similarity = cosine_similarity_matrix(proba)
     return Block(indices, similarity, pseudo_graph(similarity, graph_threshold), *pseudo_labels(proba, label_threshold))
 
@@ -191,7 +189,6 @@ def train_dccm(
     weights = {"label_weight": label_weight, "mi_weight": mi_weight}
 
     for _ in monitor.epochs("DCCM", n_epochs):
-        keep_batch_norm_settled(network, samples, runtime)
         losses, confident, edges = RunningMean(), RunningMean(), RunningMean()
         for indices in monitor.batches(draw_blocks, **trained, losses=losses, confident=confident, edges=edges):
             block = label_block(network, samples, indices, **thresholds, runtime=runtime)

@@ -7,7 +7,14 @@ import torch
 from torch import Tensor, optim
 
 from deepcluster_sk._data import Samples
-from deepcluster_sk._engine import Runtime, evaluating, inference_batches, keep_batch_norm_settled, train_on
+from deepcluster_sk._engine import (
+    Runtime,
+    by_batch_statistics,
+    evaluating,
+    inference_batches,
+    settle_batch_norm,
+    train_on,
+)
 from deepcluster_sk._monitor import LabelTracker, Monitor, RunningMean
 from deepcluster_sk._start import draw_neighbors, nearest_neighbors
 from deepcluster_sk.losses import (
@@ -96,6 +103,7 @@ def update_centers(network: DCSSNetwork, samples: Samples, runtime: Runtime) -> 
     """
     weighted_sum, total_weight = torch.zeros_like(network.centers), torch.zeros_like(network.centers[:, :1])
     labels = []
+    settle_batch_norm(network, samples, runtime)
     with evaluating(network):
         for indices in inference_batches(samples, runtime.device):
             with runtime.autocast():
@@ -113,7 +121,7 @@ def cluster_step(
 ) -> Callable[[list[int]], Tensor]:
     """Loss of a batch, Eq. (1a), as a function of the clusters to take; its memberships are found once, here."""
     original = network.standardize(runtime.load(samples, indices))
-    with evaluating(network), runtime.autocast():
+    with by_batch_statistics(network), runtime.autocast():
         latent = network.encoder(original)
     weights = network.memberships(latent.float()) ** network.fuzzifier  # (b, K)
     variance = network.standardize.std.square()  # turns errors of standardised pixels into errors of pixels
@@ -172,7 +180,6 @@ def train_autoencoder(
     tracker = LabelTracker.empty(len(samples), len(network.centers), runtime.device)
     network.train()
     for epoch in monitor.epochs("phase 1", n_epochs):
-        keep_batch_norm_settled(network, samples, runtime)
         losses = RunningMean()
         batches = monitor.batches(
             lambda: runtime.shuffled(len(samples)), network=network, optimizer=optimizer, tracker=tracker, losses=losses
@@ -220,7 +227,7 @@ def pair_step(
 
     def step(indices: Tensor) -> Tensor:
         original = runtime.load(samples, indices)
-        with evaluating(network), runtime.autocast():
+        with by_batch_statistics(network), runtime.autocast():
             latent = network.encode(original)
             proba = network.mnet(latent).float().softmax(1)
         judge = network.memberships(latent.float()) if by_memberships else proba
@@ -266,7 +273,6 @@ def train_mnet(
     statistics = PairStatistics(LabelTracker.empty(len(samples), len(network.centers), runtime.device))
     network.train()
     for epoch in monitor.epochs("phase 2", n_epochs):
-        keep_batch_norm_settled(network, samples, runtime)
         by_memberships = epoch < membership_epochs
         step = pair_step(
             network,

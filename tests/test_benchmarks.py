@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ import paper_tables
 
 from deepcluster_sk import DACClustering
 from deepcluster_sk._data import ArraySamples, Scaling
-from deepcluster_sk._engine import Runtime, settle_batch_norm
+from deepcluster_sk._engine import Runtime, by_batch_statistics, settle_batch_norm
 from deepcluster_sk._monitor import LabelTracker
 from deepcluster_sk._train_dac import block_step as dac_step
 from deepcluster_sk._train_dac import label_block as label_dac_block
@@ -61,11 +62,11 @@ def settled(network, samples, runtime):
 
 def test_dac(images, samples, runtime):
     network = settled(build_cluster_network("auto", (1, 16, 16), 5, logit_scale=3.0), samples, runtime)
-    block = label_dac_block(network, samples, torch.arange(60), 0.9, 0.5, runtime)
+    block = label_dac_block(network, samples, torch.arange(60), 0.9, 0.5, replace(runtime, batch_size=60))
     ours = dac_step(network, samples, block, pair_loss=pair_cross_entropy, consistency_weight=0.0, runtime=runtime)(
         ROWS
     )
-    with torch.no_grad():
+    with by_batch_statistics(network):
         similarity = plain.dac_similarity(network, images)
     labels, selected = similarity >= 0.9, (similarity >= 0.9) | (similarity < 0.5)
     assert 0 < selected.float().mean() < 1
@@ -166,7 +167,7 @@ def test_plain_networks_give_the_same(name, shape, with_gradient):
 
 def test_dcss_phase_1(images, samples, runtime, dcss_network):
     step = cluster_step(dcss_network, samples, ROWS, centering_weight=0.1, runtime=runtime)
-    with torch.no_grad():
+    with by_batch_statistics(dcss_network):
         weights = plain.memberships(dcss_network.encode(images[ROWS]), dcss_network.centers) ** 1.5
     batch = dcss_network.standardize(images[ROWS])
     for k in range(3):
@@ -185,7 +186,7 @@ def test_dcss_phase_2(images, samples, runtime, dcss_network):
         dissimilar_threshold=0.2,
         runtime=runtime,
     )(ROWS)
-    with torch.no_grad():
+    with by_batch_statistics(dcss_network):
         judge = plain.memberships(dcss_network.encode(images[ROWS]), dcss_network.centers)
     theirs = plain.phase_2_loss(dcss_network, images[ROWS].flip(3), judge)
     assert theirs.item() == pytest.approx(ours.item(), rel=1e-4)

@@ -16,7 +16,7 @@ from torch import nn
 
 from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering
 from deepcluster_sk._data import ArraySamples, Scaling, shuffled_batches
-from deepcluster_sk._engine import Runtime, infer, inference_batches, make_scheduler, settle_batch_norm
+from deepcluster_sk._engine import Runtime, by_batch_statistics, infer, inference_batches, judge, make_scheduler
 from deepcluster_sk._monitor import LabelTracker, Monitor
 from deepcluster_sk._start import (
     default_epochs,
@@ -122,6 +122,52 @@ def test_pair_labels_come_from_the_block_as_it_is_and_the_loss_from_its_transfor
     assert calls == [20]
 
 
+def test_samples_are_judged_by_the_statistics_of_their_batch(X, runtime):
+    samples = samples_of(X[:, None])
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(144, 3))
+    network[1].running_mean.fill_(50.0)  # as of transforms that training saw
+    before = copy.deepcopy(network[1].state_dict())
+    output = judge(network, samples, runtime, torch.arange(40))
+    for part in torch.arange(40).split(20):
+        maps = network[0](samples.batch(part))
+        mean, variance = maps.mean((0, 2, 3), keepdim=True), maps.var((0, 2, 3), unbiased=False, keepdim=True)
+        expected = network[4](((maps - mean) / (variance + 1e-5).sqrt()).flatten(1))
+        assert_allclose(output[part].numpy(), expected.detach().numpy(), atol=1e-4)
+    assert output.grad_fn is None
+    assert torch.equal(network[1].running_mean, before["running_mean"])
+    assert torch.equal(network[1].running_var, before["running_var"])
+    assert network[1].momentum == 0.1
+    assert all(layer.training for layer in network)
+
+
+def test_k_means_sees_the_statistics_of_samples_as_they_are(X, monkeypatch):
+    seen = []
+
+    def noted(network, embed, samples, n_clusters, runtime):
+        outputs = infer(network, lambda batch: (embed(batch),), samples, runtime)[0]
+        with by_batch_statistics(network):
+            seen.append((outputs, embed(samples.batch(torch.arange(len(samples))))))
+        return kmeans_centers(network, embed, samples, n_clusters, runtime)
+
+    monkeypatch.setattr("deepcluster_sk._start.kmeans_centers", noted)
+    DACClustering(4, augment=lambda batch: 1 - batch, max_epochs=1, precision="float32", random_state=0).fit(X)
+    ((outputs, expected),) = seen
+    assert (outputs * expected).sum(1).min() > 0.95  # cosine
+
+
+def test_centres_of_dcss_do_not_depend_on_statistics_of_transforms(X, runtime):
+    samples = samples_of(X)
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Linear(8, 4))
+    network = DCSSNetwork(encoder, None, sample_shape=(8, 8), n_clusters=3, fuzzifier=1.5)
+    network.centers.copy_(torch.randn(3, 4, generator=runtime.generator))
+    twin = copy.deepcopy(network)
+    encoder[2].running_mean.fill_(50.0)
+    for each in (network, twin):
+        runtime.generator.manual_seed(1)
+        update_centers(each, samples, runtime)
+    assert torch.equal(network.centers, twin.centers)
+
+
 def test_consistency_term_draws_transforms_to_the_samples_own_features(X, runtime):
     samples = samples_of(X[:, None])
     network = build_cluster_network("auto", (1, 8, 8), 3)
@@ -138,7 +184,7 @@ def test_consistency_term_draws_transforms_to_the_samples_own_features(X, runtim
         for weight in (0.0, 10.0)
     ]
     images = runtime.load(samples, rows)
-    expected = consistency_loss(label_features(network(images.flip(3))), label_features(network(images)))
+    expected = consistency_loss(label_features(network(images.flip(3))), block.features[rows])
     assert weighted - plain == pytest.approx(10 * expected.item(), rel=1e-4)
 
 
@@ -184,16 +230,12 @@ def test_dccm_variants_train(X, variant):
 def test_m1_adds_only_the_graph_loss_of_the_originals(X, runtime):
     samples = samples_of(X[:, None])
     network = build_cluster_network("auto", (1, 8, 8), 3, embedding_dim=64)
-    block = label_dccm_block(
-        network, samples, torch.arange(60), graph_threshold=0.95, label_threshold=0.9, runtime=runtime
-    )
     rows = torch.arange(10, 30)
-    network.eval()
-    logits = network(runtime.load(samples, rows))
-    graph = block.graph[10:30, 10:30]
-    similarity = block.similarity[10:30, 10:30]
-    loss = correlation_loss(logits, block, rows, label_weight=0.0)
-    assert loss.item() == pytest.approx(pair_cross_entropy(similarity, graph, ~graph).item(), rel=1e-4)
+    block = label_dccm_block(network, samples, rows, graph_threshold=0.95, label_threshold=0.9, runtime=runtime)
+    logits = judge(network, samples, runtime, rows)
+    loss = correlation_loss(logits, block, torch.arange(20), label_weight=0.0)
+    expected = pair_cross_entropy(block.similarity, block.graph, ~block.graph)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("mi_weight", [0.0, 0.1])
@@ -444,12 +486,10 @@ def test_the_loss_of_phase_2_is_that_of_the_loop(X, runtime, membership_epochs):
     network.centers.copy_(torch.randn(3, 2, generator=runtime.generator))
     network.mnet[-1].weight.data *= 8  # so that some pairs are sure
     twin = copy.deepcopy(network)
-    settle_batch_norm(twin, samples, runtime)
-    with torch.no_grad():
+    with by_batch_statistics(twin):
         latent = twin.encode(samples.batch(torch.arange(20)))
-        proba = twin.mnet(latent).softmax(1).tolist()  # of the training step: batch norm by the batch
-        twin.eval()
-        judges = (twin.memberships(latent) if membership_epochs else twin.mnet(latent).softmax(1)).tolist()
+        proba = twin.mnet(latent).softmax(1).tolist()
+        judges = twin.memberships(latent).tolist() if membership_epochs else proba
     monitor = Monitor(lambda: None, lambda context: False)
     train_mnet(
         network,
