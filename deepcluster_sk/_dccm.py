@@ -115,7 +115,7 @@ class DCCMClustering(LoopClustering):
     n_iter_ : int
         Number of epochs run, all phases together.
     converged_ : bool
-        Whether at most 0.1 % of the labels changed in the last epoch, or less than ``tol``.
+        Whether at most 1 % of the labels changed in the last epoch, or less than ``tol``.
     fit_report_ : dict
         Diagnostics without labels: n_clusters_used, cluster_sizes, largest_share, mean_confidence,
         augmentation_agreement (share of at most 10,000 samples that keep their cluster under a random transform),

@@ -126,7 +126,7 @@ class DCSSClustering(BaseDeepClustering):
     n_iter_ : int
         Number of epochs run, all phases together.
     converged_ : bool
-        Whether at most 0.1 % of the labels changed at the last look, or less than ``tol``; with ``second_phase``, only
+        Whether at most 1 % of the labels changed at the last look, or less than ``tol``; with ``second_phase``, only
         looks at MNet's own judgement count.
     fit_report_ : dict
         Diagnostics without labels: n_clusters_used, cluster_sizes, largest_share, mean_confidence,
