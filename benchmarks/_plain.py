@@ -1,7 +1,8 @@
 """The papers' training steps as a careful researcher would first ship them: what ``steps.py`` measures against.
 
 float32 in torch's own memory layout, images converted to float32 once, the discriminator on concatenated maps at all
-positions, a block labelled in one forward pass, by running statistics; no loop over samples or pairs that could be a matrix product.
+positions, a block labelled in one forward pass, by batch norm's running statistics; no loop over samples or pairs that
+could be a matrix product.
 ``tests/test_benchmarks.py`` holds every loss here to the package's.
 """
 

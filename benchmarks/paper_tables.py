@@ -154,7 +154,7 @@ def departures() -> dict[str, Measure]:
         "n_neighbors=0": {"n_neighbors": 0},
         "narrow transforms": {"augment": ImageAugmentation()},
         "lr_schedule=constant": {"lr_schedule": "constant"},
-        "tol=0.005": {"tol": 0.005},
+        "tol=0.01": {"tol": 0.01},
         "n_init=3": {"n_init": 3},
     }
     changes: dict[str, dict[str, dict[str, Any]]] = {
@@ -189,7 +189,7 @@ def departures() -> dict[str, Measure]:
             "logit_scale=None": {"logit_scale": None},
             "lr=0.001, encoder_lr=1e-5": {"lr": 1e-3, "encoder_lr": 1e-5},
             "membership_epochs=5": {"membership_epochs": 5},
-            "tol=0.005": {"tol": 0.005},
+            "tol=0.01": {"tol": 0.01},
             "n_init=3": {"n_init": 3},
         },
     }

@@ -313,12 +313,10 @@ def settle_batch_norm(module: nn.Module, samples: Samples, runtime: Runtime) -> 
         module.train()
         return
     momenta = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.momentum = None  # equal weight for every batch from here on
-        if layer.num_batches_tracked is not None:
-            layer.num_batches_tracked.zero_()
     module.train()
-    for indices in runtime.shuffled(len(samples))[:_SETTLING_BATCHES]:
+    for k, indices in enumerate(runtime.shuffled(len(samples))[:_SETTLING_BATCHES]):
+        for layer in layers:
+            layer.momentum = 1 / (k + 1)  # equal weight for every batch
         with runtime.autocast():
             module(runtime.load(samples, indices))
     for layer, momentum in zip(layers, momenta, strict=True):
