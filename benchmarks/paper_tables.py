@@ -223,10 +223,7 @@ def cells(seeds: list[int]) -> dict[str, list[Cell]]:
     """All tables."""
     one = seeds[:1]
     return {
-        "mnist": [
-            *default_table("mnist", "mnist", FULL, seeds, 6.0),
-            *side_table("mnist", "mnist", varied("DAC", "max_epochs", (5,)), seeds, 10.0),  # for those who can wait
-        ],
+        "mnist": default_table("mnist", "mnist", FULL, seeds, 6.0),
         "fashion-mnist": default_table("fashion-mnist", "fashion-mnist", WITH_PARTS, one, 6.0),
         "2mnist": default_table("2mnist", "2mnist", WITH_PARTS, one, 12.0),
         "unequal-mnist": default_table("unequal-mnist", "unequal-mnist", FULL, seeds, 0.6),
