@@ -4,9 +4,9 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-from _paper_page import TITLES, Table, read
+import numpy as np
+from _paper_page import TITLES, Cells, Table, read
 
-Cells = list[dict[str, Any]]
 ORDERINGS = (
     ("DAC*", "DAC"),
     ("DCCM M1", "DCCM M2", "DCCM M3", "DCCM"),
@@ -21,23 +21,20 @@ def by_seed(cells: Cells, row: str, figure: Callable[[dict[str, Any]], float]) -
     return {cell["seed"]: figure(cell) for cell in cells if cell["row"] == row}
 
 
-def verdict(lower: dict[int, float], higher: dict[int, float]) -> str:
-    """Whether ``higher`` is the higher one from every seed that both have, from none, or from some."""
-    wins = [higher[seed] > lower[seed] for seed in lower.keys() & higher.keys()]
+def verdict(lower: list[float], higher: list[float]) -> str:
+    """Whether ``higher`` is the higher one from every seed, from none, or from some."""
+    wins = [more > less for less, more in zip(lower, higher, strict=True)]
     return "confirmed" if all(wins) else "neither" if any(wins) else "refuted"
 
 
-def mean(figures: dict[int, float]) -> float:
-    return sum(figures.values()) / len(figures)
-
-
 def claim(where: str, what: str, names: tuple[str, str], lower: dict[int, float], higher: dict[int, float]) -> Table:
-    """A line on ``names``, the higher first, if both rows have cells from a seed; none else."""
-    n_seeds = len(lower.keys() & higher.keys())
-    if n_seeds == 0:
+    """A line on ``names``, the higher first, over the seeds that both rows have; none if there are none."""
+    seeds = sorted(lower.keys() & higher.keys())
+    if not seeds:
         return []
-    means = f"{mean(higher):.4f}, {mean(lower):.4f}"
-    return [[where, f"{names[0]} > {names[1]}, {what}", str(n_seeds), means, verdict(lower, higher)]]
+    less, more = ([figures[seed] for seed in seeds] for figures in (lower, higher))
+    means = f"{np.mean(more):.4f}, {np.mean(less):.4f}"
+    return [[where, f"{names[0]} > {names[1]}, {what}", str(len(seeds)), means, verdict(less, more)]]
 
 
 def claims() -> Table:

@@ -2,8 +2,7 @@
 
 float32 in torch's own memory layout, images converted to float32 once, the discriminator on concatenated maps at all
 positions, a block labelled in one forward pass, by batch norm's running statistics; no loop over samples or pairs that
-could be a matrix product.
-``tests/test_benchmarks.py`` holds every loss here to the package's.
+could be a matrix product. ``tests/test_benchmarks.py`` holds every loss here to the package's.
 """
 
 from collections.abc import Callable

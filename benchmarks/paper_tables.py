@@ -189,14 +189,19 @@ def departures() -> dict[str, Measure]:
             "logit_scale=None": {"logit_scale": None},
             "lr=0.001, encoder_lr=1e-5": {"lr": 1e-3, "encoder_lr": 1e-5},
             "membership_epochs=5": {"membership_epochs": 5},
+            "batch_size=500": {"batch_size": 500},
             "tol=0.01": {"tol": 0.01},
             "n_init=3": {"n_init": 3},
         },
     }
+    papers_network = by_default("DCCM", network="dccm-32")
     return {
-        f"{method}, {name}": by_default(method, **params)
-        for method, rows in changes.items()
-        for name, params in rows.items()
+        **{
+            f"{method}, {name}": by_default(method, **params)
+            for method, rows in changes.items()
+            for name, params in rows.items()
+        },
+        "DCCM, network=dccm-32": lambda X, y, seed: papers_network(images_for("DCCM", X), y, seed),
     }
 
 

@@ -218,19 +218,11 @@ def by_batch_statistics(module: nn.Module) -> Iterator[None]:
     Running statistics are those of the transformed samples that training sees. Under them samples as they are look like
     something else, and labels drift: of a class between two clusters, ever more to the wrong one.
     """
-    training, layers = module.training, _batch_norms(module)
-    momenta = [layer.momentum for layer in layers]
-    module.eval()
-    for layer in layers:
-        layer.train()
-        layer.momentum = 0.0
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
-        module.train(training)
+    with evaluating(module), _batch_norms(module) as layers:
+        for layer in layers:
+            layer.train()
+            layer.momentum = 0.0
+        yield
 
 
 def judge(module: nn.Module, samples: Samples, runtime: Runtime, indices: Tensor) -> Tensor:
@@ -308,20 +300,23 @@ def settle_batch_norm(module: nn.Module, samples: Samples, runtime: Runtime) -> 
     They start at 0 and 1, follow the weights at a distance of ten steps or so, and are of transformed samples: without
     this, a network predicts something else than it was trained to.
     """
-    layers = _batch_norms(module)
-    if not layers:
-        module.train()
-        return
-    momenta = [layer.momentum for layer in layers]
     module.train()
-    for k, indices in enumerate(runtime.shuffled(len(samples))[:_SETTLING_BATCHES]):
-        for layer in layers:
-            layer.momentum = 1 / (k + 1)  # equal weight for every batch
-        with runtime.autocast():
-            module(runtime.load(samples, indices))
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum
+    with _batch_norms(module) as layers:
+        batches = runtime.shuffled(len(samples))[:_SETTLING_BATCHES] if layers else ()
+        for k, indices in enumerate(batches):
+            for layer in layers:
+                layer.momentum = 1 / (k + 1)  # equal weight for every batch
+            with runtime.autocast():
+                module(runtime.load(samples, indices))
 
 
-def _batch_norms(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
-    return [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+@contextmanager
+def _batch_norms(module: nn.Module) -> Iterator[list[nn.modules.batchnorm._BatchNorm]]:
+    """All layers of batch norm; their momenta are restored after."""
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    momenta = [layer.momentum for layer in layers]
+    try:
+        yield layers
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum

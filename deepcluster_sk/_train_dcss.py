@@ -96,6 +96,8 @@ def pretrain(
 def update_centers(network: DCSSNetwork, samples: Samples, runtime: Runtime) -> Tensor:
     """Move the centres to the weighted means of all latent vectors, Eq. (3), batch by batch.
 
+    Batch norm's statistics are first taken anew, from samples as they are: see :func:`by_batch_statistics`.
+
     Returns
     -------
     labels : Tensor of shape (n,), int64
