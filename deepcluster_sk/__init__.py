@@ -6,7 +6,7 @@ from deepcluster_sk._dccm import DCCMClustering
 from deepcluster_sk._dcss import DCSSClustering
 from deepcluster_sk._load import load
 from deepcluster_sk._version import __version__ as __version__
-from deepcluster_sk.exceptions import CheckpointWarning, CollapseWarning
+from deepcluster_sk.exceptions import CheckpointWarning, CollapseWarning, InstabilityWarning
 
 __all__ = [
     "CheckpointWarning",
@@ -14,6 +14,7 @@ __all__ = [
     "DACClustering",
     "DCCMClustering",
     "DCSSClustering",
+    "InstabilityWarning",
     "augment",
     "display",
     "load",

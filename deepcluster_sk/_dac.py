@@ -132,6 +132,8 @@ class DACClustering(LoopClustering):
         By ``fit``, if a checkpoint is damaged or cannot be written.
     CollapseWarning
         By ``fit``, if clusters stay empty or one holds nearly all samples.
+    InstabilityWarning
+        By ``fit``, if few samples keep their cluster under a random transform.
     ConvergenceWarning
         By ``fit``, where the loss explodes: the epoch is trained again at a tenth of the learning rate, once.
 

@@ -2,7 +2,7 @@
 
 from sklearn.exceptions import ConvergenceWarning
 
-__all__ = ["CheckpointWarning", "CollapseWarning"]
+__all__ = ["CheckpointWarning", "CollapseWarning", "InstabilityWarning"]
 
 
 class CollapseWarning(ConvergenceWarning):
@@ -13,6 +13,17 @@ class CollapseWarning(ConvergenceWarning):
     >>> import warnings
     >>> from deepcluster_sk.exceptions import CollapseWarning
     >>> warnings.simplefilter("error", CollapseWarning)  # stop instead of warn
+    """
+
+
+class InstabilityWarning(ConvergenceWarning):
+    """Few samples keep their cluster under a random transform, so the clusters say little about X.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from deepcluster_sk.exceptions import InstabilityWarning
+    >>> warnings.simplefilter("error", InstabilityWarning)  # stop instead of warn
     """
 
 

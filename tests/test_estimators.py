@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -25,7 +26,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from deepcluster_sk import CollapseWarning, DACClustering, DCCMClustering, DCSSClustering
+from deepcluster_sk import CollapseWarning, DACClustering, DCCMClustering, DCSSClustering, InstabilityWarning
 from deepcluster_sk._data import ArraySamples
 from deepcluster_sk._diagnostics import Run, fit_report
 from deepcluster_sk._validation import check_samples
@@ -33,8 +34,8 @@ from deepcluster_sk.metrics import clustering_accuracy_score, clustering_accurac
 
 ESTIMATORS = [DACClustering, DCCMClustering, DCSSClustering]
 each = pytest.mark.parametrize("Estimator", ESTIMATORS)
-# Two or three epochs from random weights leave clusters empty, which is none of such a test's business.
-short = pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.CollapseWarning")
+# Two or three epochs leave clusters empty or doubtful, which is none of such a test's business.
+short = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
 @pytest.fixture(scope="module")
@@ -461,6 +462,22 @@ def test_one_cluster_with_nearly_all_is_a_collapse():
         assert fit_report(run, [], stacklevel=1)["n_clusters_used"] == 3
 
 
+@pytest.mark.parametrize(("agreement", "warns"), [(0.5, True), (0.6, False), (None, False)])
+def test_labels_that_seldom_survive_a_transform_are_reported(agreement, warns):
+    """Of three equal clusters chance keeps a third of the samples, so one third of the way to certainty is 5/9."""
+    run = run_of(np.arange(3).repeat(10), n_clusters=3, augmentation_agreement=agreement)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit_report(run, [], stacklevel=1)
+    assert [warning.category for warning in caught] == [InstabilityWarning] * warns
+
+
+def test_a_fit_too_short_to_mean_anything_warns():
+    X = load_digits().images[:600]
+    with pytest.warns(InstabilityWarning, match="keep their cluster under a random transform"):
+        DACClustering(n_clusters=10, warmup_epochs=0, max_epochs=1, random_state=0).fit(X)
+
+
 @pytest.mark.filterwarnings("ignore:Number of distinct clusters")
 def test_a_collapse_is_reported_at_the_line_that_fits():
     with pytest.warns(CollapseWarning) as caught:
@@ -505,7 +522,7 @@ def test_fewer_different_samples_than_clusters(Estimator):
 
 @short
 @each
-@pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.CollapseWarning")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("n_clusters", [19, 20])
 def test_as_many_clusters_as_samples(Estimator, n_clusters):
     images = load_digits().images[:20]

@@ -155,7 +155,7 @@ def augmentation_agreement_scorer(estimator: _Transforms, X: object, y: object =
     >>> augmentation_agreement_scorer(dac, X) <= 1
     True
     """
-    return _beyond_chance(float(estimator.augmentation_agreement(X).mean()), np.asarray(estimator.predict(X)))
+    return beyond_chance(float(estimator.augmentation_agreement(X).mean()), np.asarray(estimator.predict(X)))
 
 
 def neighbor_agreement_score(X: ArrayLike, labels: ArrayLike) -> float:
@@ -205,7 +205,7 @@ def neighbor_agreement_score(X: ArrayLike, labels: ArrayLike) -> float:
     some = _some(len(labels))
     labels = labels[some]
     neighbors = _neighbors(samples[some])
-    return _beyond_chance(float((labels[neighbors] == labels[:, None]).mean()), labels)
+    return beyond_chance(float((labels[neighbors] == labels[:, None]).mean()), labels)
 
 
 def _neighbors(samples: NDArray[Any]) -> NDArray[np.intp]:
@@ -220,7 +220,7 @@ def _neighbors(samples: NDArray[Any]) -> NDArray[np.intp]:
     return search.kneighbors(return_distance=False)
 
 
-def _beyond_chance(observed: float, labels: NDArray[Any]) -> float:
+def beyond_chance(observed: float, labels: NDArray[Any]) -> float:
     """Agreement less what it is by chance, for clusters of these sizes; 0 for fewer than two."""
     shares = np.unique(labels, return_counts=True)[1] / len(labels)
     expected = float(np.square(shares).sum())
@@ -364,7 +364,7 @@ def restart_agreement_scorer(estimator: Any, X: object = None, y: object = None)
     agreement = estimator.fit_report_["restart_agreement"]
     if agreement is None:
         raise ValueError(f"n_init={estimator.n_init} must be at least 2, for restarts to agree or not.")
-    return _beyond_chance(float(agreement.mean()), estimator.labels_)
+    return beyond_chance(float(agreement.mean()), estimator.labels_)
 
 
 def _some(n_samples: int) -> NDArray[np.intp]:
