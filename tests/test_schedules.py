@@ -42,7 +42,7 @@ from deepcluster_sk.networks import AUTOENCODERS, NETWORKS, DCSSNetwork, LocalDi
 from deepcluster_sk.pairs import cosine_similarity_matrix, label_features
 
 # A few epochs on a few samples train every part; what they find is the benchmarks' business.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.CollapseWarning")
 
 
 @pytest.fixture(scope="module")

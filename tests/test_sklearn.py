@@ -10,7 +10,7 @@ from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering
 
 ESTIMATORS = [DACClustering(), DCCMClustering(), DCSSClustering()]
 # Some checks cluster random numbers into ten groups, where an empty one is no fault.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.CollapseWarning")
 
 
 @parametrize_with_checks(ESTIMATORS, xfail_strict=True)

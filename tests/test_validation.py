@@ -15,7 +15,7 @@ from deepcluster_sk._validation import check_samples, resolve_device
 
 ESTIMATORS = [DACClustering, DCCMClustering, DCSSClustering]
 each = pytest.mark.parametrize("Estimator", ESTIMATORS)
-short = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+short = pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.CollapseWarning")
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,6 @@ def test_prediction_on_another_scale_warns(Estimator, fitted_in, predicted_in, w
     assert [("unless both are on one scale" in str(warning.message)) for warning in caught] == [True] * warned
 
 
-@short
 def test_the_warning_of_another_scale_names_both(X):
     estimator = DACClustering(3, max_epochs=1, random_state=0).fit((X / 16 * 255).astype(np.uint8))
     with pytest.warns(UserWarning, match=r"X has values in \[0, 1\], but was in \[0, 255\] in fit") as caught:
