@@ -29,6 +29,7 @@ from _results import RESULTS, TimeLimit, conditions, scores
 from deepcluster_sk.augment import ImageAugmentation
 
 Measure = Callable[[np.ndarray, np.ndarray, int], dict[str, Any]]
+ROOT = Path(__file__).parent.parent
 THREE = ("DAC", "DCCM", "DCSS")
 # Minutes that a fit of 10,000 images of 28x28 pixels takes on two cores, to plan by.
 MINUTES = {"DAC": 1.7, "DAC*": 1.7, "DCSS": 5.0, "DCSSu": 4.5, "DCSS_agg": 4.5, "AE + k-means": 2.5}
@@ -326,9 +327,12 @@ def cells(seeds: list[int]) -> dict[str, list[Cell]]:
 
 
 def commit() -> str:
-    """Version of the checkout, with "-dirty" where it holds changes."""
-    command = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
-    return subprocess.run(command, cwd=RESULTS, capture_output=True, text=True, check=False).stdout.strip()
+    """Version of the checkout, with "-dirty" where its code holds changes."""
+
+    def git(*command: str) -> str:
+        return subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+    return git("rev-parse", "--short", "HEAD") + "-dirty" * bool(git("diff", "HEAD", "--", "deepcluster_sk", "*.py"))
 
 
 def run(cell: Cell, data_dir: str) -> None:
