@@ -1,5 +1,6 @@
 """What the papers look at beside the final scores, each a function of images, classes and a seed."""
 
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -192,18 +193,27 @@ def pair_sampling_probe(pair_sampling: str) -> Callable[[np.ndarray, np.ndarray,
 
 def of_fit(estimator: Any, X: np.ndarray, y: np.ndarray) -> Figures:
     """Scores and every label-free criterion of one fit, with the warnings of the package that it gave."""
+    start = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         estimator.fit(X)
+    seconds = time.perf_counter() - start
     report = estimator.fit_report_
+    defined = [name for name in CRITERIA if name != "augmentation agreement" or estimator.augment is not None]
     return {
         "seed": estimator.random_state,
         "n_clusters": estimator.n_clusters,
+        "seconds": seconds,
         **scores(y, estimator.labels_),
-        **{name: scorer(estimator, X) for name, scorer in CRITERIA.items()},
+        **{name: CRITERIA[name](estimator, X) for name in defined},
         **{key: report[key] for key in ("n_clusters_used", "cluster_sizes", "selected_share", "label_change")},
         "warnings": [str(each.message) for each in caught if issubclass(each.category, OURS)],
     }
+
+
+def setting(method: str, **params: Any) -> Callable[[np.ndarray, np.ndarray, int], Figures]:
+    """Scores and every label-free criterion of our settings with some changed."""
+    return lambda X, y, seed: of_fit(default(method, len(np.unique(y)), seed, **params), X, y)
 
 
 def criteria(method: str, n_restarts: int = 10, **params: Any) -> Callable[[np.ndarray, np.ndarray, int], Figures]:

@@ -1,6 +1,7 @@
 """The cells of ``paper_tables.py`` as tables of the page "Results"."""
 
 import json
+import re
 from itertools import combinations
 from typing import Any
 
@@ -25,6 +26,8 @@ FIGURES = {
 FIGURES["mnist"] |= {"DCSS_agg": "87.51/81.35", "DCSSu": "96.0/90.0", "DCSS": "98.0/94.7"}
 FIGURES["fashion-mnist"] |= {"DCSS_agg": "59.61/58.47", "DCSSu": "62.9/63.6", "DCSS": "66.4/67.1"}
 FIGURES["2mnist"] |= {"DCSS_agg": "45.21/62.90", "DCSSu": "45.3/63.0", "DCSS": "48.6/67.8"}
+# Data sets on which the criterion of ``n_init`` was settled.
+SETTLED = ("digits", "mnist-first-2000")
 TITLES = {
     "mnist": "MNIST, all 70,000, default settings",
     "fashion-mnist": "Fashion-MNIST, all 70,000, default settings",
@@ -150,6 +153,11 @@ def regret(acc: np.ndarray, score: Any, n_restarts: int) -> float:
     return float(np.mean(lost))
 
 
+def rank_correlation(values: np.ndarray, acc: np.ndarray) -> float:
+    """Spearman's, NaN where one of them is constant."""
+    return float(spearmanr(values, acc).statistic) if np.ptp(values) > 0 < np.ptp(acc) else float("nan")
+
+
 def criteria_of(cell: dict[str, Any]) -> dict[str, Any]:
     """Function from rows to scores, by the name of each criterion."""
     agreement = np.array(cell["agreement"])
@@ -162,24 +170,47 @@ def criteria_of(cell: dict[str, Any]) -> dict[str, Any]:
 
 
 def criteria(cells: Cells, n_restarts: int = 3) -> Table:
-    """Rank correlation with ACC over restarts, and regret among three of them."""
-    lines = [
-        [
-            "data, method",
-            "ACC mean",
-            "ACC best",
-            *(f"{name}: rank correlation / regret" for name in criteria_of(cells[0])),
-        ]
-    ]
+    """Rank correlation with ACC over restarts, and regret among three of them; then means over data sets."""
+    names = list(criteria_of(cells[0]))
+    header = ["data, method", "ACC mean", "ACC best", *(f"{name}: rank correlation / regret" for name in names)]
+    lines, found = [header], []
     for cell in cells:
         acc = np.array([fit["acc"] for fit in cell["fits"]])
         every = np.arange(len(acc))
+        figures = [
+            (rank_correlation(score(every), acc), regret(acc, score, n_restarts))
+            for score in criteria_of(cell).values()
+        ]
+        found.append((acc.mean(), acc.max(), figures))
+        lines.append(criteria_line(f"{cell['data']}, {cell['row']}", *found[-1]))
+    for title, is_settled in (("mean of those it was settled on", True), ("mean of the others", False)):
+        mine = [figures for cell, figures in zip(cells, found, strict=True) if (cell["data"] in SETTLED) == is_settled]
+        if mine:
+            means = (np.mean([each[i] for each in mine]) for i in (0, 1))
+            lines.append(criteria_line(title, *means, np.nanmean([figures for _, _, figures in mine], axis=0)))
+    return lines
+
+
+def criteria_line(title: str, mean: float, best: float, figures: Any) -> list[str]:
+    return [title, f"{mean:.3f}", f"{best:.3f}", *(f"{rank:+.2f} / {lost:.3f}" for rank, lost in figures)]
+
+
+def settings(cells: Cells) -> Table:
+    """Rank correlation of each criterion with ACC over settings, and what its pick loses against the best of them.
+
+    Settings with other transforms are left out: how many samples survive one depends on what it does.
+    """
+    lines = [["data, method", "settings", "ACC best", *(f"{name}: rank correlation / regret" for name in CRITERIA)]]
+    compared = [cell for cell in cells if not re.search("augment=None|narrow transforms", cell["row"])]
+    groups = dict.fromkeys((cell["data"], cell["row"].split(",")[0]) for cell in compared)
+    for data, method in groups:
+        mine = [cell for cell in compared if (cell["data"], cell["row"].split(",")[0]) == (data, method)]
+        acc = np.array([cell["acc"] for cell in mine])
         entries = []
-        for score in criteria_of(cell).values():
-            values = score(every)
-            rank = spearmanr(values, acc).statistic if np.ptp(values) > 0 < np.ptp(acc) else float("nan")
-            entries.append(f"{rank:+.2f} / {regret(acc, score, n_restarts):.3f}")
-        lines.append([f"{cell['data']}, {cell['row']}", f"{acc.mean():.3f}", f"{acc.max():.3f}", *entries])
+        for name in CRITERIA:
+            values = np.array([cell[name] for cell in mine])
+            entries.append(f"{rank_correlation(values, acc):+.2f} / {acc.max() - acc[values.argmax()]:.3f}")
+        lines.append([f"{data}, {method}", str(len(mine)), f"{acc.max():.3f}", *entries])
     return lines
 
 
@@ -229,6 +260,8 @@ def sections() -> list[tuple[str, list[Table], list[str], list[str], str]]:
             continue
         fits, probed = [[cell for cell in cells if ("probe" in cell) == is_probe] for is_probe in (False, True)]
         tables = [SPECIAL[name](cells)] if name in SPECIAL else [summary(name, fits)] if fits else []
+        if name == "departures":
+            tables.append(settings(fits))
         if name == "pair-sampling" and probed:
             tables.append(probes(probed))
         lines = epochs_reached(cells) if "paper" in name else []

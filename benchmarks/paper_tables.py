@@ -195,10 +195,10 @@ def departures() -> dict[str, Measure]:
             "n_init=3": {"n_init": 3},
         },
     }
-    papers_network = by_default("DCCM", network="dccm-32")
+    papers_network = _analyses.setting("DCCM", network="dccm-32")
     return {
         **{
-            f"{method}, {name}": by_default(method, **params)
+            f"{method}, {name}": _analyses.setting(method, **params)
             for method, rows in changes.items()
             for name, params in rows.items()
         },
