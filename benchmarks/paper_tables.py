@@ -3,8 +3,8 @@
 DIR holds data sets, or they are downloaded to it (see ``_datasets.py``). Each cell is one fit, or one
 measurement around a fit, kept as a file in benchmarks/results/paper/TABLE; a cell that has its file is not run again,
 so a table may take as many sittings as it needs. At the end the docs page "Results" is written anew. ``--plan`` prints
-what is left, in hours, and runs nothing; ``--smoke`` runs every data set that needs a GPU, as arrays of its shape,
-through one step of each method.
+what is left, in hours, and runs nothing; ``--smoke`` takes random images in the files of every data set that needs a
+GPU through its loader and one step of each method.
 """
 
 import argparse
@@ -15,16 +15,19 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import _analyses
+import _synthetic
 import numpy as np
-from _datasets import DATA_SETS, LARGE, load
+from _datasets import LARGE, load
 from _methods import BASELINES, VARIANTS, default, images_for, paper
 from _results import RESULTS, TimeLimit, conditions, scores
+from sklearn.exceptions import ConvergenceWarning
 
 from deepcluster_sk.augment import ImageAugmentation
 
@@ -350,18 +353,15 @@ def run(cell: Cell, data_dir: str) -> None:
 
 
 def smoke() -> Iterator[str]:
-    """One epoch of each method on random images of the shape of each large data set, loaded from files."""
-    rng = np.random.default_rng(0)
-    with tempfile.TemporaryDirectory() as folder:
+    """One epoch of each method on random images in the files of each large data set, read by its own loader."""
+    with tempfile.TemporaryDirectory() as folder, _synthetic.unchecked(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # noise has no clusters
         for name in LARGE:
-            _, shape, n_classes = DATA_SETS[name]
-            n = max(32, n_classes)
-            X, y = rng.integers(256, size=(n, *shape), dtype=np.uint8), np.arange(n) % n_classes
-            np.savez(Path(folder) / f"{name.replace('-', '_')}.npz", X=X, y=y)
+            _synthetic.written(name, Path(folder))
             X, y = load(name, folder)
             for method in THREE:
-                labels = default(method, n_classes, 0, max_epochs=1, batch_size=n).fit_predict(X)
-                yield f"{name}: {method} gave {len(labels)} of {n} images {len(np.unique(labels))} clusters"
+                labels = default(method, len(np.unique(y)), 0, max_epochs=1, batch_size=len(X)).fit_predict(X)
+                yield f"{name}: {method} gave {len(labels)} of {len(X)} images {len(np.unique(labels))} clusters"
 
 
 def main() -> None:

@@ -290,7 +290,8 @@ def not_run() -> list[str]:
     """What needs a GPU, and its commands."""
     text = heading("What could not be run on two cores")
     text += [
-        "These need a GPU; the commands are ready, and ``--smoke`` takes each data set's shape through every method:",
+        "These need a GPU; the commands are ready. ``--smoke`` takes random images in the files that each one comes in "
+        "through its loader and one step of every method:",
         "",
     ]
     text += list_table(

@@ -16,6 +16,7 @@ import _datasets
 import _paper_claims
 import _paper_page
 import _plain as plain
+import _synthetic
 import paper_tables
 
 from deepcluster_sk import DACClustering
@@ -219,6 +220,16 @@ def test_both_mnists_are_mixed(tmp_path):
 def test_unknown_data_sets_raise(tmp_path):
     with pytest.raises(ValueError, match="data set 'nothing' must be one of digits"):
         _datasets.load("nothing", tmp_path)
+
+
+@pytest.mark.parametrize("name", _datasets.LARGE)
+def test_large_data_sets_are_read_from_the_files_they_come_in(name, tmp_path):
+    expected, labels = _synthetic.written(name, tmp_path)
+    with _synthetic.unchecked():
+        X, y = _datasets.load(name, tmp_path)
+    assert_array_equal(X, expected)
+    assert_array_equal(y, labels)
+    assert len(np.unique(y)) == _datasets.DATA_SETS[name].n_classes
 
 
 def test_made_data_sets_have_their_shape(tmp_path):
