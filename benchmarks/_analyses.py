@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 from _methods import default
-from _results import scores
+from _results import params_of, scores
 from sklearn.cluster import AgglomerativeClustering, KMeans, SpectralClustering
+from sklearn.decomposition import NMF
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import train_test_split
@@ -122,6 +123,8 @@ def other_clusterers(X: np.ndarray, y: np.ndarray, seed: int) -> Figures:
         for name, clusterer in clusterers.items()
         for space, points in spaces.items()
     }
+    parts = {space: NMF(10, init="nndsvda", max_iter=1000).fit_transform(points) for space, points in spaces.items()}
+    found |= {f"NMF, {space}": scores(y, weights.argmax(1)) for space, weights in parts.items()}
     return {**scores(y, dac.labels_), "clusterers": found}
 
 
@@ -160,7 +163,7 @@ def pair_sampling_probe(pair_sampling: str) -> Callable[[np.ndarray, np.ndarray,
     """The supplement's protocol: a network trained on mutual information alone, on a fixed graph, then a classifier."""
 
     def measure(X: np.ndarray, y: np.ndarray, seed: int, n_epochs: int = 20, batch_size: int = 128) -> Figures:
-        teacher = default("DCCM", 10, seed, device="cpu").fit(X)
+        teacher = default("DCCM M3", 10, seed, device="cpu").fit(X)
         samples = ArraySamples(X[:, None], Scaling.of(X))
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
@@ -201,6 +204,7 @@ def of_fit(estimator: Any, X: np.ndarray, y: np.ndarray) -> Figures:
     report = estimator.fit_report_
     defined = [name for name in CRITERIA if name != "augmentation agreement" or estimator.augment is not None]
     return {
+        "params": params_of(estimator),
         "seed": estimator.random_state,
         "n_clusters": estimator.n_clusters,
         "seconds": seconds,

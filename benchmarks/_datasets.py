@@ -1,8 +1,9 @@
 """The data sets of the tables by name: from DIR/NAME.npz where there is such a file, else by their own loaders.
 
 These download to DIR, but for ImageNet's, which must be put there as folders. A file holds arrays X (n, h, w) or
-(n, h, w, c) and y (n,). A name may end in "-first-10000", for as many of the first images, and then in "-r0.1", for
-classes of unequal sizes. Labels come along for scoring; no fit sees them.
+(n, h, w, c) and y (n,). A name may end in "-first-10000", for as many of the first images, or in "-random-3000", for
+as many drawn at random, and then in "-r0.1", for classes of unequal sizes. Labels come along for scoring; no fit sees
+them.
 """
 
 import pickle
@@ -37,8 +38,8 @@ class DataSet(NamedTuple):
 
 def load(name: str, data_dir: str | Path) -> tuple[Images, Labels]:
     """Images and true classes of a data set or a part of it."""
-    match = re.fullmatch(r"(.+?)(?:-first-(\d+))?(?:-r(0\.\d+|1))?", name)
-    base, size, rate = match.groups()
+    match = re.fullmatch(r"(.+?)(?:-(first|random)-(\d+))?(?:-r(0\.\d+|1))?", name)
+    base, part, size, rate = match.groups()
     if base not in DATA_SETS:
         raise ValueError(f"data set {base!r} must be one of {', '.join(DATA_SETS)}.")
     path = Path(data_dir) / f"{base.replace('-', '_')}.npz"
@@ -47,8 +48,9 @@ def load(name: str, data_dir: str | Path) -> tuple[Images, Labels]:
             X, y = file["X"], file["y"]
     else:
         X, y = DATA_SETS[base].load(Path(data_dir))
-    n = int(size) if size else len(X)
-    X, y = X[:n], np.asarray(y[:n]).astype(np.int64)
+    rows = np.arange(len(X)) if part != "random" else np.random.default_rng(0).permutation(len(X))
+    rows = rows[: int(size) if size else None]
+    X, y = X[rows], np.asarray(y)[rows].astype(np.int64)
     return thin(X, y, float(rate)) if rate else (X, y)
 
 

@@ -21,10 +21,13 @@ VARIANTS: dict[str, tuple[type, dict[str, Any]]] = {
     "DCCM M3": (DCCMClustering, {"mi_weight": 0.0}),
     "DCCM": (DCCMClustering, {}),
     "AE + k-means": (DCSSClustering, AUTOENCODER_ONLY),
+    "pretraining + k-means": (DCSSClustering, {"first_phase_epochs": 0, "second_phase": False}),  # ours, contrastive
     "DCSS_agg": (DCSSClustering, {"cluster_losses": "aggregated", "second_phase": False}),
     "DCSSu": (DCSSClustering, {"second_phase": False}),
     "DCSS": (DCSSClustering, {}),
 }
+# What the papers have too: their pretraining is that of "AE + k-means".
+PAPER_VARIANTS = tuple(name for name in VARIANTS if name != "pretraining + k-means")
 PAPER_METHODS = {DACClustering: "DAC", DCCMClustering: "DCCM", DCSSClustering: "DCSS"}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from sklearn.pipeline import Pipeline
 
 import deepcluster_sk
 from deepcluster_sk.metrics import clustering_accuracy_score
@@ -49,6 +50,12 @@ def scores(y: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     }
 
 
+def params_of(estimator: Any) -> dict[str, str]:
+    """Parameters of an estimator, or the steps of a pipeline behind the first, which flattens, as text."""
+    parts = estimator.steps[1:] if isinstance(estimator, Pipeline) else estimator.get_params().items()
+    return {name: repr(value) for name, value in parts}
+
+
 def fit_cell(name: str, seed: int, estimator: Any, X: np.ndarray, y: np.ndarray) -> dict[str, Any]:
     """Fit without labels, score with them, print a line and return it as a record."""
     start = time.perf_counter()
@@ -76,7 +83,7 @@ def summarize(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "method": name,
             "n_seeds": len(mine),
             "acc_mean": float(acc.mean()),
-            "acc_std": float(acc.std()),
+            "acc_std": float(acc.std(ddof=1)) if len(acc) > 1 else 0.0,
             "acc_worst": float(acc.min()),
             "nmi_mean": float(np.mean([cell["nmi"] for cell in mine])),
             "ari_mean": float(np.mean([cell["ari"] for cell in mine])),

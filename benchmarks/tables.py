@@ -263,8 +263,8 @@ def markdown(title: str, names: list[str]) -> str:
 def paper_sections() -> list[str]:
     """The tables of ``paper_tables.py``, each with its command."""
     found = []
-    for title, tables, pictures, lines, command in _paper_page.sections():
-        text = [*heading(title), f"``{command}``", ""]
+    for title, note, tables, pictures, lines, command in _paper_page.sections():
+        text = [*heading(title), f"``{command}``", "", *([note, ""] if note else [])]
         for table in tables:
             text += list_table(table)
         for path in pictures:
@@ -280,7 +280,8 @@ def claims() -> list[str]:
         return []
     text = heading("What the papers claim, and what was seen")
     text += [
-        "Confirmed: the first was better than the second from every seed. Refuted: from none. Neither: from some.",
+        "Confirmed: the first was better than the second from every seed, by however little. Refuted: worse from every "
+        "seed. Neither: from some. Fits ended before the phase that tells the two apart are left out.",
         "",
     ]
     return ["\n".join(text + list_table(lines))]
@@ -290,8 +291,8 @@ def not_run() -> list[str]:
     """What needs a GPU, and its commands."""
     text = heading("What could not be run on two cores")
     text += [
-        "These need a GPU; the commands are ready. ``--smoke`` takes random images in the files that each one comes in "
-        "through its loader and one step of every method:",
+        "These need a GPU; the commands are ready. ``python benchmarks/paper_tables.py --smoke`` takes random images "
+        "in the files that each one comes in through its loader and one step of every method:",
         "",
     ]
     text += list_table(

@@ -133,7 +133,7 @@ class DACClustering(LoopClustering):
     CollapseWarning
         By ``fit``, if clusters stay empty or one holds nearly all samples.
     InstabilityWarning
-        By ``fit``, if few samples keep their cluster under a random transform.
+        By ``fit``, if samples seldom keep their cluster under a random transform.
     ConvergenceWarning
         By ``fit``, where the loss explodes: the epoch is trained again at a tenth of the learning rate, once.
 

@@ -15,8 +15,9 @@ from deepcluster_sk.metrics._scorers import beyond_chance
 
 # A cluster with a larger share than this counts as a collapse.
 _NEARLY_ALL = 0.95
-# Clusters that keep samples under a transform no oftener than this, 0 being chance, say little. Of 221 short fits of
-# digits with equal and unequal classes, those below it had an ACC of .26 to .71, those above it of .45 to .96.
+# Clusters that keep samples under a transform less often than this, of the way from chance (0) to always (1), say
+# little. Of 221 short fits of digits with equal and unequal classes, those below had an ACC of .26 to .71, those above
+# of .45 to .96.
 _STABLE = 1 / 3
 
 

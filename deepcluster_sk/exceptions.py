@@ -17,7 +17,9 @@ class CollapseWarning(ConvergenceWarning):
 
 
 class InstabilityWarning(ConvergenceWarning):
-    """Few samples keep their cluster under a random transform, so the clusters say little about X.
+    """Samples seldom keep their cluster under a random transform, so the clusters say little about X.
+
+    Less than a third of the way from what chance gives to all of them.
 
     Examples
     --------

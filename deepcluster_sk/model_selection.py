@@ -177,9 +177,10 @@ def select_n_clusters(
     """
     if not isinstance(n_clusters, Iterable):
         raise TypeError(f"n_clusters={n_clusters!r} must be a sequence of integers.")
-    for value in n_clusters:
+    values = list(n_clusters)
+    for value in values:
         check_number("n_clusters", value, int, 1)
-    values = sorted(set(n_clusters))
+    values = sorted(set(values))
     if not values:
         raise ValueError("n_clusters=[] must hold one value at least.")
     check_number("n_repeats", n_repeats, int, 2)

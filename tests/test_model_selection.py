@@ -85,7 +85,7 @@ def test_curve_has_every_fit_and_its_pick_is_the_planted_number(blobs):
 def test_curve_of_a_pipeline_finds_its_parameter(blobs):
     X, _ = blobs
     pipeline = make_pipeline(StandardScaler(), KMeans(n_init=3))
-    curve = select_n_clusters(pipeline, X, [3, 4], n_repeats=2)
+    curve = select_n_clusters(pipeline, X, iter([3, 4]), n_repeats=2)
     assert curve.best_n_clusters == 4
     assert pipeline[-1].n_clusters == 8
 

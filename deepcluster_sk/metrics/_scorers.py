@@ -65,8 +65,7 @@ def silhouette_scorer(estimator: _Embeds, X: object, y: object = None) -> float:
     Notes
     -----
     Silhouettes of different embeddings are not comparable: an embedding that draws everything together into a few
-    points scores high whether or not the points mean anything. So choose restarts or settings of one method by it, not
-    methods.
+    points scores high whether or not the points mean anything. So choose restarts by it, not settings or methods.
 
     Examples
     --------
@@ -349,7 +348,8 @@ def restart_agreement_scorer(estimator: Any, X: object = None, y: object = None)
 
     Notes
     -----
-    Clusters of two restarts are matched one to one, as for the accuracy. Settings and methods can be compared.
+    Clusters of two restarts are matched one to one, as for the accuracy, so that unrelated ones of few samples agree a
+    little, too. Settings and methods with the same ``n_clusters`` can be compared.
 
     Examples
     --------
