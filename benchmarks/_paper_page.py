@@ -129,6 +129,32 @@ def summary(table: str, cells: Cells) -> Table:
     return lines
 
 
+OVERVIEW = {
+    "mnist": "MNIST, all 70,000",
+    "fashion-mnist": "Fashion-MNIST, all 70,000",
+    "2mnist": "both together, 140,000",
+    "unequal-mnist": "MNIST at 16x16 pixels, 9,298 of unequal classes",
+}
+
+
+def overview() -> Table:
+    """Mean ACC and NMI in per cent of the methods on whole data sets, and the papers' in brackets."""
+    methods = ("k-means", "DAC", "DCCM", "DCSS")
+    lines = [["", "seeds", *methods, "longest fit, one thread"]]
+    for table, title in OVERVIEW.items():
+        rows = {method: [cell for cell in read(table) if cell["row"] == method] for method in methods}
+        if not all(rows.values()):
+            continue
+        line = [title, str(max(len(mine) for mine in rows.values()))]
+        for method, mine in rows.items():
+            figures = "/".join(f"{100 * np.mean([cell[key] for cell in mine]):.1f}" for key in ("acc", "nmi"))
+            reported = FIGURES.get(table, {}).get(method)
+            line.append(f"{figures} ({reported})" if reported else figures)
+        longest = max(cell["seconds"] for mine in rows.values() for cell in mine)
+        lines.append([*line, f"{longest / 60:.0f} min"])
+    return lines
+
+
 def epochs_reached(cells: Cells) -> list[str]:
     """A line a cell, with the epochs of each phase that it came to."""
     return [
