@@ -40,8 +40,8 @@ PRETRAINING = (
 NOTES = {
     "mnist": PAPERS,
     "fashion-mnist": f"{PAPERS} DAC's figures on Fashion-MNIST are those that the paper on DCSS reports.",
-    "2mnist": f"{PAPERS} k-means alone is .18 better here than in the paper on DCSS, on what should be the same images, "
-    "so the two columns may not be of the same task.",
+    "2mnist": f"{PAPERS} k-means alone is .18 better here than in the paper on DCSS, on what should be the same "
+    "images, so the two columns may not be of the same task.",
     "mnist-10k": f"{PAPERS} They are of all 70,000 images. {PRETRAINING}",
     "fashion-mnist-10k": f"{PAPERS} They are of all 70,000 images. {PRETRAINING}",
     "one-network": "DCSS is not among them: it needs a decoder, which the network of DAC's paper has none of.",
