@@ -4,9 +4,10 @@ from deepcluster_sk import augment, display, losses, metrics, model_selection, n
 from deepcluster_sk._dac import DACClustering
 from deepcluster_sk._dccm import DCCMClustering
 from deepcluster_sk._dcss import DCSSClustering
+from deepcluster_sk._images import image_paths
 from deepcluster_sk._load import load
 from deepcluster_sk._version import __version__ as __version__
-from deepcluster_sk.exceptions import CheckpointWarning, CollapseWarning, InstabilityWarning
+from deepcluster_sk.exceptions import CheckpointWarning, CollapseWarning, InstabilityWarning, UnreadableImageWarning
 
 __all__ = [
     "CheckpointWarning",
@@ -15,8 +16,10 @@ __all__ = [
     "DCCMClustering",
     "DCSSClustering",
     "InstabilityWarning",
+    "UnreadableImageWarning",
     "augment",
     "display",
+    "image_paths",
     "load",
     "losses",
     "metrics",

@@ -20,6 +20,7 @@ from deepcluster_sk._checkpoint import Journal, fingerprint, opened, parse_inter
 from deepcluster_sk._data import ArraySamples, Scaling
 from deepcluster_sk._diagnostics import Run, fit_report, used_first
 from deepcluster_sk._engine import Runtime, explaining_lack_of_memory, resolve_precision, settle_batch_norm
+from deepcluster_sk._input import Input, read_input
 from deepcluster_sk._monitor import Monitor
 from deepcluster_sk._prediction import PredictionMixin
 from deepcluster_sk._signals import StopRequest, noting_signals
@@ -29,12 +30,12 @@ from deepcluster_sk._validation import (
     all_or_nothing,
     check_choice,
     check_number,
-    check_samples,
+    check_size,
     make_seed,
     resolve_device,
 )
 from deepcluster_sk.augment import Augmentation, check_augmentation, resolve_augmentation
-from deepcluster_sk.metrics import neighbor_agreement_score
+from deepcluster_sk.metrics._scorers import neighbor_agreement
 
 # Samples whose transforms tell in ``fit`` how stable the labels are.
 _N_TRANSFORMED = 10_000
@@ -66,8 +67,10 @@ class BaseDeepClustering(
     def _phases(self, n_samples: int) -> dict[str, int]:
         """Most epochs of each phase by name; 0 skips it."""
 
-    def _scaling_of(self, array: NDArray[Any]) -> Scaling:
-        return Scaling.of(array) if self._standardizes() else Scaling(offset=0.0, scale=1.0)
+    def _scaling_of(self, given: Input) -> Scaling:
+        if not self._standardizes():
+            return Scaling(offset=0.0, scale=1.0)
+        return Scaling.of(given.rows) if given.paths is None else Scaling(offset=0.0, scale=255.0)
 
     def _check_params(self) -> None:
         """Raise for any parameter that is wrong whatever the data; subclasses add their own."""
@@ -84,6 +87,8 @@ class BaseDeepClustering(
             check_number("verbose", self.verbose, int, 0)
         check_choice("precision", self.precision, ("auto", "float32", "bfloat16"))
         check_choice("on_interrupt", self.on_interrupt, ("raise", "keep"))
+        check_choice("on_error", self.on_error, ("raise", "skip"))
+        check_size(self.image_size)
         parse_interval(self.checkpoint_every)
         if self.checkpoint_dir is not None and not isinstance(self.checkpoint_dir, str | os.PathLike):
             raise TypeError(f"checkpoint_dir={self.checkpoint_dir!r} must be None or the path of a folder.")
@@ -108,8 +113,9 @@ class BaseDeepClustering(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), (n_samples, h, w), (n_samples, h, w, c) or \
-(n_samples, c, h, w), uint8 or float of any range
-            Images, or feature vectors. Flattened images need ``image_shape``. Never written to.
+(n_samples, c, h, w), uint8 or float of any range; path-like; list of path-like; or torch Dataset
+            Images, or feature vectors; flattened images need ``image_shape``. A path is that of a folder of images. A
+            Dataset has a length and gives images or vectors, or tuples that begin with one. Never written to.
         y : ignored
             Passed on to callbacks, never to training.
 
@@ -123,10 +129,10 @@ class BaseDeepClustering(
             If a parameter or X is not valid; the message names it. The estimator stays what it was.
         """
         self._check_params()
-        array = check_samples(self, X, self.image_shape, reset=True)
-        if self.n_clusters > len(array):
-            raise ValueError(f"n_clusters={self.n_clusters} must not exceed n_samples={len(array)}.")
-        samples = ArraySamples(array, self._scaling_of(array))
+        given = read_input(self, X)
+        if self.n_clusters > len(given.rows):
+            raise ValueError(f"n_clusters={self.n_clusters} must not exceed n_samples={len(given.rows)}.")
+        samples = ArraySamples(given.rows, self._scaling_of(given))
         seed = make_seed(self.random_state)
         device = resolve_device(self.device)
         phases = self._phases(len(samples))
@@ -134,7 +140,7 @@ class BaseDeepClustering(
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
 
         stop_request = StopRequest(keep=self.on_interrupt == "keep")
-        folder = opened(self.checkpoint_dir, self.checkpoint_every, lambda: fingerprint(self, array, device))
+        folder = opened(self.checkpoint_dir, self.checkpoint_every, lambda: fingerprint(self, given.rows, device))
 
         with own_torch_state(device), folder as checkpoints, noting_signals(stop_request):
             seed = seed if checkpoints is None else checkpoints.seed(seed)
@@ -150,6 +156,7 @@ class BaseDeepClustering(
                 best, other = sorted((best, last), key=lambda run: run.rank)
                 others.append(other.labels)
         self._store(best, others, samples)
+        self._store_paths(given)
         context.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=lambda: {})
         return self
 
@@ -245,7 +252,7 @@ class BaseDeepClustering(
             confidence=confidence,
             augmentation_agreement=agreement,
             sizes=np.bincount(labels, minlength=self.n_clusters),
-            neighbor_agreement=neighbor_agreement_score(samples.array, labels) if self.n_init > 1 else 0.0,
+            neighbor_agreement=neighbor_agreement(samples.array, labels) if self.n_init > 1 else 0.0,
         )
 
     def _fitted_attributes(self, module: Any, samples: ArraySamples, order: Sequence[int]) -> dict[str, Any]:
@@ -269,6 +276,14 @@ class BaseDeepClustering(
         self.converged_ = run.converged
         self._n_features_out = run.n_components
         self.fit_report_ = fit_report(run, others, stacklevel=5)
+
+    def _store_paths(self, given: Input) -> None:
+        """Set what tells of files, or take it away."""
+        for name in ("paths_", "unreadable_"):
+            if hasattr(self, name):
+                delattr(self, name)
+        if given.paths is not None:
+            self.paths_, self.unreadable_ = given.paths, dict(given.unreadable)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted estimator to a file of numbers and text, for :func:`deepcluster_sk.load`.

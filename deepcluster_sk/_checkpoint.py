@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from deepcluster_sk._version import __version__
@@ -209,7 +208,7 @@ class Journal:
         return True
 
 
-def fingerprint(estimator: Any, array: NDArray[Any], device: torch.device) -> dict[str, Any]:
+def fingerprint(estimator: Any, array: Any, device: torch.device) -> dict[str, Any]:
     """What makes one fit the same as another: method, parameters, data and versions."""
     parameters = {
         name: value if isinstance(value, str | bool | int | float | None) else _named(name, value)
@@ -284,7 +283,7 @@ class _Describer(pickle.Pickler):
         return *name, kind.__bases__, methods, own
 
 
-def _hash_of(array: NDArray[Any]) -> str:
+def _hash_of(array: Any) -> str:
     digest = hashlib.sha256()
     n_rows = max(1, _HASHED * len(array) // array.nbytes)
     for start in range(0, len(array), n_rows):

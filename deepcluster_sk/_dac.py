@@ -1,5 +1,6 @@
 """The estimator of Deep Adaptive Clustering; ``_train_dac`` has the schedule."""
 
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -36,6 +37,11 @@ class DACClustering(LoopClustering):
         28x28 pixels), or a module that maps a batch to features (n, d) or (n, d, h, w). It is copied, never changed.
     image_shape : tuple (height, width[, channels]) or None, default=None
         Shape of one image; needed where X is flattened or its layout is ambiguous.
+    image_size : int, tuple (height, width) or None, default=None
+        Size, in pixels, that images are cropped and resized to; an integer is the side of a square. None leaves those
+        of arrays and Datasets as they are, and takes for files the median of their shorter sides, at most 64.
+    on_error : {"raise", "skip"}, default="raise"
+        What files do that cannot be read: raise a ValueError that names them, or be left out, with a warning.
     augment : "auto", None or callable, default="auto"
         Random transforms of training samples: see :func:`~deepcluster_sk.augment.resolve_augmentation`. "auto" never
         mirrors gray images (of one channel, or of equal ones) and is wider than the papers' set, which is
@@ -120,6 +126,10 @@ class DACClustering(LoopClustering):
         Number of values in one sample.
     feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, where X is a data frame with string columns.
+    paths_ : list of str
+        Where X is files: those that ``labels_`` belong to, in their order.
+    unreadable_ : dict of str to str
+        Where X is files: those that were left out, each with what is wrong with it.
 
     Raises
     ------
@@ -130,6 +140,8 @@ class DACClustering(LoopClustering):
     -----
     CheckpointWarning
         By ``fit``, if a checkpoint is damaged or cannot be written.
+    UnreadableImageWarning
+        By every method that takes X, if files cannot be read and ``on_error="skip"``.
     CollapseWarning
         By ``fit``, if clusters stay empty or one holds nearly all samples.
     InstabilityWarning
@@ -168,6 +180,8 @@ class DACClustering(LoopClustering):
         *,
         network: str | nn.Module = "auto",
         image_shape: tuple[int, ...] | None = None,
+        image_size: int | tuple[int, int] | None = None,
+        on_error: Literal["raise", "skip"] = "raise",
         augment: Any = "auto",
         max_epochs: int | None = None,
         batch_size: int = 256,
@@ -195,6 +209,8 @@ class DACClustering(LoopClustering):
         self.n_clusters = n_clusters
         self.network = network
         self.image_shape = image_shape
+        self.image_size = image_size
+        self.on_error = on_error
         self.augment = augment
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -258,13 +274,13 @@ class DACClustering(LoopClustering):
 
         Parameters
         ----------
-        X : array-like
-            Samples of the same shape and range as in :meth:`fit`.
+        X : array-like, path-like, list of path-like, or torch Dataset
+            As in :meth:`fit`; samples of the same shape and range.
 
         Returns
         -------
         features : ndarray of shape (n_samples, n_clusters), float32, rows of unit length
-            In the order of the columns of :meth:`predict_proba`.
+            In the order of the columns of :meth:`predict_proba`. Files that cannot be read have NaN.
 
         Raises
         ------
@@ -273,8 +289,7 @@ class DACClustering(LoopClustering):
         ValueError
             If X does not fit what the estimator was fitted on.
         """
-        (features,) = self._apply(self._new_samples(X), lambda features, _: (features[:, self._cluster_order],))
-        return features
+        return self._of_new(X, lambda features, _: features[:, self._cluster_order], missing=math.nan)
 
     def _represent(self, network: ClusterNetwork, batch: Tensor) -> tuple[Tensor, Tensor]:
         logits = network(batch)

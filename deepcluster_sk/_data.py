@@ -1,7 +1,7 @@
 """Where batches come from: the only module that touches the user's samples.
 
-Everything behind it asks a :class:`Samples` for a batch by index. Arrays are the first source; image folders, memory
-maps and torch Datasets need nothing but the same members.
+Everything behind it asks a :class:`Samples` for a batch by index. Arrays and memory maps are one source; files, torch
+Datasets and images to be resized come as a :class:`~deepcluster_sk._lazy.LazyArray` if memory cannot hold them.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from deepcluster_sk._lazy import LazyArray
 
 # Numbers read at a time where statistics of all samples are taken.
 _BLOCK = 2**21
@@ -57,13 +59,19 @@ class Scaling:
     scale: float
 
     @classmethod
-    def of(cls, array: NDArray[Any]) -> "Scaling":
+    def of(cls, rows: NDArray[Any] | LazyArray) -> "Scaling":
         """Scaling of training data by their range (images) or their moments (vectors)."""
+        array = at_hand(rows)
         if array.ndim == 2:
             mean, std = moments(array)
             return cls(mean, std or 1.0)
         low, high = float(array.min()), float(array.max())
         return cls(low, (high - low) or 1.0)
+
+
+def at_hand(rows: NDArray[Any] | LazyArray) -> NDArray[Any]:
+    """What statistics of all rows are taken of: these, or some of them if they are made anew each time."""
+    return rows.some() if isinstance(rows, LazyArray) else rows
 
 
 def moments(array: NDArray[Any]) -> tuple[NDArray[np.float64], float]:
@@ -85,13 +93,13 @@ class ArraySamples:
 
     Parameters
     ----------
-    array : ndarray of shape (n, c, h, w) or (n, n_features), uint8 or float
+    array : ndarray or LazyArray of shape (n, c, h, w) or (n, n_features), uint8 or float
         Never written to, and copied only batch by batch.
     scaling : Scaling
         Taken from the training data.
     """
 
-    def __init__(self, array: NDArray[Any], scaling: Scaling) -> None:
+    def __init__(self, array: NDArray[Any] | LazyArray, scaling: Scaling) -> None:
         self.array = array
         self.scaling = scaling
         self.sample_shape = tuple(array.shape[1:])
@@ -120,7 +128,7 @@ class ArraySamples:
 
     def channel_moments(self) -> tuple[Tensor, Tensor]:
         """Mean of each channel (c,) and overall standard deviation () of the scaled samples, float32."""
-        mean, std = moments(self.array)
+        mean, std = moments(at_hand(self.array))
         shifted = (mean - self.scaling.offset) / self.scaling.scale
         return torch.as_tensor(shifted, dtype=torch.float32), torch.tensor(std / self.scaling.scale or 1.0)
 

@@ -36,6 +36,11 @@ class DCCMClustering(LoopClustering):
         and the paper's choice in its networks.
     image_shape : tuple (height, width[, channels]) or None, default=None
         Shape of one image; needed where X is flattened or its layout is ambiguous.
+    image_size : int, tuple (height, width) or None, default=None
+        Size, in pixels, that images are cropped and resized to; an integer is the side of a square. None leaves those
+        of arrays and Datasets as they are, and takes for files the median of their shorter sides, at most 64.
+    on_error : {"raise", "skip"}, default="raise"
+        What files do that cannot be read: raise a ValueError that names them, or be left out, with a warning.
     augment : "auto", None or callable, default="auto"
         Random transforms of training samples: see :func:`~deepcluster_sk.augment.resolve_augmentation`. "auto" never
         mirrors gray images (of one channel, or of equal ones) and is wider than the papers' set, which is
@@ -125,6 +130,10 @@ class DCCMClustering(LoopClustering):
         Number of values in one sample.
     feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, where X is a data frame with string columns.
+    paths_ : list of str
+        Where X is files: those that ``labels_`` belong to, in their order.
+    unreadable_ : dict of str to str
+        Where X is files: those that were left out, each with what is wrong with it.
 
     Raises
     ------
@@ -135,6 +144,8 @@ class DCCMClustering(LoopClustering):
     -----
     CheckpointWarning
         By ``fit``, if a checkpoint is damaged or cannot be written.
+    UnreadableImageWarning
+        By every method that takes X, if files cannot be read and ``on_error="skip"``.
     CollapseWarning
         By ``fit``, if clusters stay empty or one holds nearly all samples.
     InstabilityWarning
@@ -175,6 +186,8 @@ class DCCMClustering(LoopClustering):
         network: str | nn.Module = "auto",
         shallow_layer: str | None = None,
         image_shape: tuple[int, ...] | None = None,
+        image_size: int | tuple[int, int] | None = None,
+        on_error: Literal["raise", "skip"] = "raise",
         augment: Any = "auto",
         max_epochs: int | None = None,
         batch_size: int = 256,
@@ -206,6 +219,8 @@ class DCCMClustering(LoopClustering):
         self.network = network
         self.shallow_layer = shallow_layer
         self.image_shape = image_shape
+        self.image_size = image_size
+        self.on_error = on_error
         self.augment = augment
         self.max_epochs = max_epochs
         self.batch_size = batch_size

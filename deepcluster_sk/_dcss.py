@@ -1,11 +1,9 @@
 """The estimator of Deep Clustering with Self-Supervision; ``_train_dcss`` has the schedule."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 
 from deepcluster_sk._base import BaseDeepClustering, own_copy
@@ -13,7 +11,7 @@ from deepcluster_sk._data import ArraySamples
 from deepcluster_sk._engine import Runtime, settle_batch_norm
 from deepcluster_sk._monitor import Monitor
 from deepcluster_sk._start import kmeans_centers, learn_labels
-from deepcluster_sk._train_dcss import pretrain, train_autoencoder, train_mnet, update_centers
+from deepcluster_sk._train_dcss import check_thresholds, pretrain, train_autoencoder, train_mnet, update_centers
 from deepcluster_sk._validation import check_choice, check_number
 from deepcluster_sk.networks import DCSSNetwork, build_autoencoder
 
@@ -40,6 +38,11 @@ class DCSSClustering(BaseDeepClustering):
         Number of entries of the latent vector u of the built-in autoencoders; the authors take 10.
     image_shape : tuple (height, width[, channels]) or None, default=None
         Shape of one image; needed where X is flattened or its layout is ambiguous.
+    image_size : int, tuple (height, width) or None, default=None
+        Size, in pixels, that images are cropped and resized to; an integer is the side of a square. None leaves those
+        of arrays and Datasets as they are, and takes for files the median of their shorter sides, at most 64.
+    on_error : {"raise", "skip"}, default="raise"
+        What files do that cannot be read: raise a ValueError that names them, or be left out, with a warning.
     augment : "auto", None or callable, default="auto"
         Random transforms of training samples: see :func:`~deepcluster_sk.augment.resolve_augmentation`. "auto" never
         mirrors gray images (of one channel, or of equal ones) and is wider than the papers' set, which is
@@ -137,6 +140,10 @@ class DCSSClustering(BaseDeepClustering):
         Number of values in one sample.
     feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, where X is a data frame with string columns.
+    paths_ : list of str
+        Where X is files: those that ``labels_`` belong to, in their order.
+    unreadable_ : dict of str to str
+        Where X is files: those that were left out, each with what is wrong with it.
     cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
         Centres μ in the latent space, in the order of the labels unless MNet started from random weights
         (``mnet_start_epochs=0``).
@@ -150,6 +157,8 @@ class DCSSClustering(BaseDeepClustering):
     -----
     CheckpointWarning
         By ``fit``, if a checkpoint is damaged or cannot be written.
+    UnreadableImageWarning
+        By every method that takes X, if files cannot be read and ``on_error="skip"``.
     CollapseWarning
         By ``fit``, if clusters stay empty or one holds nearly all samples.
     InstabilityWarning
@@ -189,6 +198,8 @@ class DCSSClustering(BaseDeepClustering):
         encoder: nn.Module | None = None,
         latent_dim: int = 64,
         image_shape: tuple[int, ...] | None = None,
+        image_size: int | tuple[int, int] | None = None,
+        on_error: Literal["raise", "skip"] = "raise",
         augment: Any = "auto",
         max_epochs: int | None = None,
         pretrain_epochs: int | None = None,
@@ -226,6 +237,8 @@ class DCSSClustering(BaseDeepClustering):
         self.encoder = encoder
         self.latent_dim = latent_dim
         self.image_shape = image_shape
+        self.image_size = image_size
+        self.on_error = on_error
         self.augment = augment
         self.max_epochs = max_epochs
         self.pretrain_epochs = pretrain_epochs
@@ -276,20 +289,7 @@ class DCSSClustering(BaseDeepClustering):
         check_number("contrastive_weight", self.contrastive_weight, float, 0)
         if self.encoder is not None and not isinstance(self.encoder, nn.Module):
             raise TypeError(f"encoder={self.encoder!r} must be None or an nn.Module.")
-        self._check_thresholds()
-
-    def _check_thresholds(self) -> None:
-        similar, dissimilar = self.similar_threshold, self.dissimilar_threshold
-        if dissimilar > similar:
-            raise ValueError(f"dissimilar_threshold={dissimilar} must not exceed similar_threshold={similar}.")
-        if similar <= 0.5 or dissimilar >= similar**2:
-            warnings.warn(
-                f"similar_threshold={similar} and dissimilar_threshold={dissimilar} lose the guarantees of the method: "
-                "adjacent samples share a cluster only if similar_threshold > 0.5 (Theorem 2), and dissimilar ones are "
-                "kept apart only if dissimilar_threshold < similar_threshold ** 2 (Corollary 1.3, Theorem 3).",
-                ConvergenceWarning,
-                stacklevel=6,
-            )
+        check_thresholds(self.similar_threshold, self.dissimilar_threshold)
 
     def _phases(self, n_samples: int) -> dict[str, int]:
         phases = {

@@ -8,7 +8,7 @@ memory, compares it with the shapes of the tensors, and only then reads these.
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -42,7 +42,9 @@ _PLAIN = {
     "_cluster_order": list,
 }
 _ARRAYS = ("labels_", "cluster_centers_")
-_TUPLES = ("image_shape", "_sample_shape", "_seen_shape")
+_TUPLES = ("image_shape", "image_size", "_sample_shape", "_seen_shape")
+# Names of files are a tensor of bytes, with this between them: no name has it, and a header is too short for many.
+_BETWEEN_PATHS = "\0"
 
 
 def save(estimator: Any, path: str | os.PathLike[str]) -> None:
@@ -52,7 +54,7 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     if unknown:
         raise ValueError(f"The network has state that is no tensor, which a file cannot hold: {', '.join(unknown)}.")
     tensors = {f"module.{name}": value for name, value in state.items() if isinstance(value, Tensor)}
-    tensors |= {name: torch.from_numpy(getattr(estimator, name)) for name in _ARRAYS if hasattr(estimator, name)}
+    tensors |= _fitted_tensors(estimator)
     fitted = {name: getattr(estimator, name) for name in _PLAIN}
     agreement = fitted["fit_report_"]["restart_agreement"]
     if agreement is not None:
@@ -85,6 +87,15 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
         raise ValueError(f"The description of the estimator has {len(text)} characters, more than a file can hold.")
     header = {"deepcluster_sk": text, "sha256": hashlib.sha256(text.encode()).hexdigest()}
     write_bytes(Path(path), safetensors.torch.save(tensors, metadata=header))
+
+
+def _fitted_tensors(estimator: Any) -> dict[str, Tensor]:
+    """Fitted attributes that are long."""
+    tensors = {name: torch.from_numpy(getattr(estimator, name)) for name in _ARRAYS if hasattr(estimator, name)}
+    if hasattr(estimator, "paths_"):
+        tensors |= {"paths": _packed(estimator.paths_), "unreadable": _packed(estimator.unreadable_)}
+        tensors["reasons"] = _packed(estimator.unreadable_.values())
+    return tensors
 
 
 def load(path: str | os.PathLike[str], classes: Mapping[str, type], own: Mapping[str, Any]) -> Any:
@@ -137,6 +148,9 @@ def _fill(estimator: Any, network: Any, description: dict[str, Any], tensors: di
     for name in _ARRAYS:
         if name in tensors:
             setattr(estimator, name, tensors[name].numpy())
+    if "paths" in tensors:
+        estimator.paths_ = _unpacked(tensors["paths"])
+        estimator.unreadable_ = dict(zip(*map(_unpacked, (tensors["unreadable"], tensors["reasons"])), strict=True))
     if "restart_agreement" in tensors:
         estimator.fit_report_["restart_agreement"] = tensors["restart_agreement"].numpy()
     if description["feature_names_in_"]:
@@ -226,6 +240,15 @@ def _text(value: Any) -> Any:
     return str(value) if isinstance(value, os.PathLike | torch.device) else value
 
 
+def _packed(texts: Iterable[str]) -> Tensor:
+    joined = "".join(text.replace(_BETWEEN_PATHS, " ") + _BETWEEN_PATHS for text in texts)
+    return torch.from_numpy(np.frombuffer(joined.encode("utf-8", "surrogateescape"), np.uint8).copy())
+
+
+def _unpacked(packed: Tensor) -> list[str]:
+    return packed.numpy().tobytes().decode("utf-8", "surrogateescape").split(_BETWEEN_PATHS)[:-1]
+
+
 def _untupled(name: str, value: Any) -> Any:
     """JSON has lists where there were tuples."""
-    return tuple(value) if name in _TUPLES and value is not None else value
+    return tuple(value) if name in _TUPLES and isinstance(value, list) else value

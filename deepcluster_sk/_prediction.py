@@ -1,6 +1,7 @@
 """What a fitted estimator says of samples: clusters, probabilities, embedding, and how stable the clusters are."""
 
 import copy
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -12,12 +13,12 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from deepcluster_sk._data import ArraySamples
+from deepcluster_sk._data import ArraySamples, at_hand
 from deepcluster_sk._engine import Runtime, infer
+from deepcluster_sk._input import Input, read_input
 from deepcluster_sk._torch_state import own_torch_state
 from deepcluster_sk._validation import (
     check_fits,
-    check_samples,
     refuse_far_values,
     refuse_single_image,
     warn_of_other_range,
@@ -34,6 +35,8 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     network: Any
     augment: Any
     image_shape: Any
+    image_size: Any
+    on_error: Any
     module_: Any
     _scaling: Any
     _sample_shape: tuple[int, ...]
@@ -57,12 +60,13 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
         Parameters
         ----------
-        X : array-like
-            Samples of the same shape and range as in :meth:`fit`.
+        X : array-like, path-like, list of path-like, or torch Dataset
+            As in :meth:`fit`; samples of the same shape and range.
 
         Returns
         -------
         labels : ndarray of shape (n_samples,), int64, in [0, n_clusters)
+            And -1 for files that cannot be read, where ``on_error="skip"``.
 
         Raises
         ------
@@ -71,21 +75,20 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         ValueError
             If X does not fit what the estimator was fitted on.
         """
-        (labels,) = self._apply(self._new_samples(X), lambda _, proba: (proba[:, self._cluster_order].argmax(1),))
-        return labels
+        return self._of_new(X, lambda _, proba: proba[:, self._cluster_order].argmax(1), missing=-1)
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
         """Probability of each cluster for each sample.
 
         Parameters
         ----------
-        X : array-like
-            Samples of the same shape and range as in :meth:`fit`.
+        X : array-like, path-like, list of path-like, or torch Dataset
+            As in :meth:`fit`; samples of the same shape and range.
 
         Returns
         -------
         proba : ndarray of shape (n_samples, n_clusters), float32, rows sum to 1
-            Clusters that hold training samples come first, unused ones last.
+            Clusters that hold training samples come first, unused ones last. Files that cannot be read have NaN.
 
         Raises
         ------
@@ -94,20 +97,20 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         ValueError
             If X does not fit what the estimator was fitted on.
         """
-        (proba,) = self._apply(self._new_samples(X), lambda _, proba: (proba[:, self._cluster_order],))
-        return proba
+        return self._of_new(X, lambda _, proba: proba[:, self._cluster_order], missing=math.nan)
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Embedding of each sample.
 
         Parameters
         ----------
-        X : array-like
-            Samples of the same shape and range as in :meth:`fit`.
+        X : array-like, path-like, list of path-like, or torch Dataset
+            As in :meth:`fit`; samples of the same shape and range.
 
         Returns
         -------
         embedding : ndarray of shape (n_samples, n_components), float32
+            Files that cannot be read have NaN.
 
         Raises
         ------
@@ -116,16 +119,15 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         ValueError
             If X does not fit what the estimator was fitted on.
         """
-        (embedding,) = self._apply(self._new_samples(X), lambda embedding, _: (embedding,))
-        return embedding
+        return self._of_new(X, lambda embedding, _: embedding, missing=math.nan)
 
     def augmentation_agreement(self, X: Any) -> NDArray[np.bool_]:
         """Whether each sample keeps its cluster under a random transform by ``augment``.
 
         Parameters
         ----------
-        X : array-like
-            Samples of the same shape and range as in :meth:`fit`.
+        X : array-like, path-like, list of path-like, or torch Dataset
+            As in :meth:`fit`; samples of the same shape and range.
 
         Returns
         -------
@@ -142,7 +144,8 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         check_is_fitted(self, "module_")
         if self.augment is None:
             raise ValueError("augment=None must be a transform, for samples to keep their cluster under it or not.")
-        samples = self._new_samples(X)
+        given = self._read(X)
+        samples = ArraySamples(given.rows, self._scaling)
 
         def label(_: Tensor, proba: Tensor) -> tuple[Tensor, ...]:
             return (proba.argmax(1),)
@@ -152,18 +155,28 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             augment = resolve_augmentation(self.augment, self._seen_shape)
             (labels,) = self._apply(samples, label)
             (moved,) = self._apply(samples, label, augment=augment)
-        return labels == moved
+        return given.spread(labels == moved, missing=False)
 
-    def _new_samples(self, X: Any) -> ArraySamples:
+    def _of_new(self, X: Any, choose: Callable[[Tensor, Tensor], Tensor], missing: float) -> NDArray[Any]:
+        """What ``choose`` takes of new samples, a row each; of files that cannot be read, ``missing``."""
+        given = self._read(X)
+        samples = ArraySamples(given.rows, self._scaling)
+        (chosen,) = self._apply(samples, lambda embedding, proba: (choose(embedding, proba),))
+        return given.spread(chosen, missing)
+
+    def _read(self, X: Any) -> Input:
+        """New samples, checked against those of ``fit``."""
         check_is_fitted(self, "module_")
-        refuse_single_image(X, self._sample_shape)
-        array = check_samples(self, X, self.image_shape, reset=False)
-        check_fits(array, self._sample_shape, type(self).__name__)
+        if self.image_size is None:
+            refuse_single_image(X, self._sample_shape)
+        given = read_input(self, X, self._sample_shape)
+        check_fits(given.rows, self._sample_shape, type(self).__name__)
         if self._standardizes():
+            array = at_hand(given.rows)
             refuse_far_values(array, self._scaling.offset, self._scaling.scale)
-        if array.ndim == 4 and self._standardizes():
-            warn_of_other_range(array, self._scaling.offset, self._scaling.scale)
-        return ArraySamples(array, self._scaling)
+            if array.ndim == 4:
+                warn_of_other_range(array, self._scaling.offset, self._scaling.scale)
+        return given
 
     def _apply(
         self,

@@ -1,9 +1,11 @@
 """Deep Clustering with Self-Supervision (Sadeghi and Armanfard, 2024): the schedule of the paper."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, optim
 
 from deepcluster_sk._data import Samples
@@ -26,6 +28,20 @@ from deepcluster_sk.losses import (
 )
 from deepcluster_sk.networks import DCSSNetwork
 from deepcluster_sk.pairs import adjacent_pairs, weighted_centers
+
+
+def check_thresholds(similar: float, dissimilar: float) -> None:
+    """Raise for thresholds of phase 2 that contradict each other, and warn of those that guarantee nothing."""
+    if dissimilar > similar:
+        raise ValueError(f"dissimilar_threshold={dissimilar} must not exceed similar_threshold={similar}.")
+    if similar <= 0.5 or dissimilar >= similar**2:
+        warnings.warn(
+            f"similar_threshold={similar} and dissimilar_threshold={dissimilar} lose the guarantees of the method: "
+            "adjacent samples share a cluster only if similar_threshold > 0.5 (Theorem 2), and dissimilar ones are "
+            "kept apart only if dissimilar_threshold < similar_threshold ** 2 (Corollary 1.3, Theorem 3).",
+            ConvergenceWarning,
+            stacklevel=6,
+        )
 
 
 def pretraining_step(

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_random_state, validate_data
+from sklearn.utils.validation import check_array, check_random_state, validate_data
 
 # Channel counts by which a 4-D array tells its layout without being asked.
 _CHANNEL_COUNTS = (1, 2, 3, 4)
@@ -115,7 +115,9 @@ def _is_available(device: torch.device) -> bool:
     return True
 
 
-def check_samples(estimator: BaseEstimator, X: Any, image_shape: object, *, reset: bool) -> NDArray[Any]:
+def check_samples(
+    estimator: BaseEstimator, X: Any, image_shape: object, *, reset: bool, any_size: bool = False
+) -> NDArray[Any]:
     """Validate X and give it the layout the package works with.
 
     Parameters
@@ -128,6 +130,8 @@ def check_samples(estimator: BaseEstimator, X: Any, image_shape: object, *, rese
         Shape of one image; needed for flattened images and ambiguous 4-D arrays.
     reset : bool
         True in ``fit``.
+    any_size : bool, default=False
+        Whether images are resized later: what the estimator knows of features is neither set nor compared.
 
     Returns
     -------
@@ -145,21 +149,46 @@ def check_samples(estimator: BaseEstimator, X: Any, image_shape: object, *, rese
         X = np.asarray(X)
     ndim = getattr(X, "ndim", 2)
     if ndim <= 2 and shape is None:
-        return _validated(estimator, X, reset=reset)
+        return _validated(estimator, X, reset=reset, any_size=any_size)
     layout = _image_layout(X.shape, shape)
     flat = X.reshape(len(X), math.prod(X.shape[1:])) if ndim > 2 else X  # -1 cannot be told for no samples
-    flat = _validated(estimator, flat, reset=reset)
-    height, width, channels = layout.height, layout.width, layout.channels
-    if layout.channels_first:
-        return flat.reshape(len(flat), channels, height, width)
-    return flat.reshape(len(flat), height, width, channels).transpose(0, 3, 1, 2)
+    return layout.applied(_validated(estimator, flat, reset=reset, any_size=any_size))
 
 
-def _validated(estimator: BaseEstimator, X: Any, *, reset: bool) -> NDArray[Any]:
+def channels_first(image: NDArray[Any], image_shape: object) -> NDArray[Any]:
+    """One image as (c, h, w), or a vector as it is; see :func:`check_samples`."""
+    shape = _check_image_shape(image_shape)
+    if image.ndim == 1 and shape is None:
+        return image
+    return _image_layout((1, *image.shape), shape).applied(image[None])[0]
+
+
+def check_size(image_size: object) -> tuple[int, int] | None:
+    """Normalise ``image_size`` to (height, width) or None."""
+    if image_size is None:
+        return None
+    sides = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
+    is_whole = all(isinstance(side, Integral) and not isinstance(side, bool) for side in sides)
+    if len(sides) != 2 or not is_whole or min(sides) < 1:
+        needed = "must be None, an integer of at least 1, or a tuple (height, width) of such"
+        raise (ValueError if is_whole else TypeError)(f"image_size={image_size!r} {needed}.")
+    return int(sides[0]), int(sides[1])
+
+
+def check_n_features(estimator: BaseEstimator, sample_shape: tuple[int, ...], *, reset: bool) -> None:
+    """Set the estimator's ``n_features_in_`` (``reset``), or raise a ValueError if samples have another number."""
+    validate_data(estimator, np.empty((1, math.prod(sample_shape)), np.uint8), reset=reset, skip_check_array=True)
+
+
+def _validated(estimator: BaseEstimator, X: Any, *, reset: bool, any_size: bool) -> NDArray[Any]:
     """scikit-learn's checks on two dimensions, of finite numbers, feature names and counts; messages name X."""
     dtype = None if getattr(X, "dtype", None) == np.uint8 else [np.float32, np.float64]
+    wanted: dict[str, Any] = {"dtype": dtype, "order": None, "ensure_min_samples": 2 if reset else 1}
     try:
-        X = validate_data(estimator, X, reset=reset, dtype=dtype, order=None, ensure_min_samples=2 if reset else 1)
+        if any_size:
+            X = check_array(X, estimator=estimator, input_name="X", **wanted)
+        else:
+            X = validate_data(estimator, X, reset=reset, **wanted)
     except (TypeError, ValueError, OverflowError) as error:
         if re.search(r"\bX\b", str(error)):
             raise
@@ -250,13 +279,19 @@ def warn_of_other_range(images: NDArray[Any], low: float, extent: float) -> None
             f"X has values in [{lowest:g}, {highest:g}], but was in [{low:g}, {low + extent:g}] in fit: predictions "
             "mean little unless both are on one scale (0 to 255, or 0 to 1, ..).",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
 class _Layout:
     def __init__(self, height: int, width: int, channels: int, *, channels_first: bool) -> None:
         self.height, self.width, self.channels, self.channels_first = height, width, channels, channels_first
+
+    def applied(self, X: NDArray[Any]) -> NDArray[Any]:
+        """Images of this layout as (n, c, h, w)."""
+        if self.channels_first:
+            return X.reshape(len(X), self.channels, self.height, self.width)
+        return X.reshape(len(X), self.height, self.width, self.channels).transpose(0, 3, 1, 2)
 
 
 def _check_image_shape(image_shape: object) -> tuple[int, int, int] | None:

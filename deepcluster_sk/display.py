@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.pipeline import Pipeline
 
+from deepcluster_sk._input import is_array
 from deepcluster_sk._validation import check_number, check_samples
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class ClusterGridDisplay:
         """
         proba = np.asarray(estimator.predict_proba(X))
         shape = _image_shape_of(estimator) if image_shape is None else image_shape
-        samples = check_samples(estimator, X, shape, reset=False)
+        samples = check_samples(estimator, X, shape, reset=False) if is_array(X) else estimator._read(X).rows[:]
         if samples.ndim != 4:
             raise ValueError(f"X of shape {np.shape(X)} holds feature vectors, not images; set image_shape.")
         display = cls(samples.transpose(0, 2, 3, 1), proba.argmax(axis=1), proba.max(axis=1))

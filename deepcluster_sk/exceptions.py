@@ -2,7 +2,7 @@
 
 from sklearn.exceptions import ConvergenceWarning
 
-__all__ = ["CheckpointWarning", "CollapseWarning", "InstabilityWarning"]
+__all__ = ["CheckpointWarning", "CollapseWarning", "InstabilityWarning", "UnreadableImageWarning"]
 
 
 class CollapseWarning(ConvergenceWarning):
@@ -37,4 +37,15 @@ class CheckpointWarning(UserWarning):
     >>> import warnings
     >>> from deepcluster_sk.exceptions import CheckpointWarning
     >>> warnings.simplefilter("error", CheckpointWarning)  # stop instead of warn
+    """
+
+
+class UnreadableImageWarning(UserWarning):
+    """Image files cannot be read, and are left out because ``on_error="skip"``.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from deepcluster_sk.exceptions import UnreadableImageWarning
+    >>> warnings.simplefilter("ignore", UnreadableImageWarning)  # the attribute unreadable_ names them all the same
     """

@@ -33,6 +33,7 @@ from sklearn.model_selection import BaseCrossValidator
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.validation import _num_samples
 
+from deepcluster_sk._input import is_array, read_input
 from deepcluster_sk._validation import as_array, check_number
 from deepcluster_sk.metrics import clustering_accuracy_score, neighbor_agreement_score, silhouette_scorer
 
@@ -265,21 +266,32 @@ def compare_with_baselines(
     if not seeds:
         raise ValueError("random_states=[] must hold one seed at least.")
     n_clusters = estimator.get_params()[_n_clusters_parameter(estimator)]
-    samples = np.asarray(as_array(X))
-    n_samples = len(samples)
-    flat = samples.reshape(n_samples, -1).astype(np.float32, copy=False)
+    samples, is_readable = _numbers(estimator, X)
+    flat = samples.reshape(len(samples), -1).astype(np.float32, copy=False)
     for name, other in (("y", y), ("embedding", embedding)):
-        if other is not None and _num_samples(other) != n_samples:
-            raise ValueError(f"{name} has {_num_samples(other)} samples, but X has {n_samples}.")
+        if other is not None and _num_samples(other) != len(is_readable):
+            raise ValueError(f"{name} has {_num_samples(other)} samples, but X has {len(is_readable)}.")
+    y = y if y is None else np.asarray(y)[is_readable]
+    embedding = embedding if embedding is None else np.asarray(embedding)[is_readable]
     k_means = KMeans(n_clusters, n_init=10)
     methods = [
         ("k-means", k_means, flat),
         ("PCA + k-means", make_pipeline(PCA(min(n_components, *flat.shape)), clone(k_means)), flat),
-        *([] if embedding is None else [("embedding + k-means", clone(k_means), np.asarray(embedding))]),
+        *([] if embedding is None else [("embedding + k-means", clone(k_means), embedding)]),
         (type(estimator).__name__, estimator, X),
     ]
     rows = [_row(name, method, data, seeds, flat, y) for name, method, data in methods]
     return {column: [row[column] for row in rows] for column in rows[0]}
+
+
+def _numbers(estimator: Any, X: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Samples as an array, and which of those that were given are in it: files that cannot be read are not."""
+    if is_array(X):
+        samples = np.asarray(as_array(X))
+        return samples, np.ones(len(samples), bool)
+    given = read_input(clone(estimator), X)  # only estimators of this package take such X
+    rows = given.rows[:]
+    return rows, np.ones(len(rows), bool) if given.is_readable is None else given.is_readable
 
 
 def _row(name: str, method: Any, data: Any, seeds: list[int], flat: NDArray[np.float32], y: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import make_scorer, silhouette_score
 from sklearn.neighbors import NearestNeighbors
 
+from deepcluster_sk._input import is_array
 from deepcluster_sk._validation import as_array
 from deepcluster_sk.metrics._labels import clustering_accuracy_score
 
@@ -76,6 +77,8 @@ def silhouette_scorer(estimator: _Embeds, X: object, y: object = None) -> float:
     0.99
     """
     labels, embedding = np.asarray(estimator.predict(X)), np.asarray(estimator.transform(X))
+    readable = _is_readable(X, labels)
+    labels, embedding = labels[readable], embedding[readable]
     some = _some(len(labels))
     labels, embedding = labels[some], embedding[some]
     if not 2 <= len(np.unique(labels)) < len(labels):
@@ -109,7 +112,7 @@ def confidence_scorer(estimator: _GivesProba, X: object, y: object = None) -> fl
     >>> round(confidence_scorer(GaussianMixture(n_components=2, random_state=0).fit(X), X), 4)
     1.0
     """
-    return float(np.asarray(estimator.predict_proba(X)).max(axis=1).mean())
+    return float(np.nanmean(np.asarray(estimator.predict_proba(X)).max(axis=1)))  # NaN is of files that are skipped
 
 
 def augmentation_agreement_scorer(estimator: _Transforms, X: object, y: object = None) -> float:
@@ -154,7 +157,9 @@ def augmentation_agreement_scorer(estimator: _Transforms, X: object, y: object =
     >>> augmentation_agreement_scorer(dac, X) <= 1
     True
     """
-    return beyond_chance(float(estimator.augmentation_agreement(X).mean()), np.asarray(estimator.predict(X)))
+    labels = np.asarray(estimator.predict(X))
+    readable = _is_readable(X, labels)
+    return beyond_chance(float(estimator.augmentation_agreement(X)[readable].mean()), labels[readable])
 
 
 def neighbor_agreement_score(X: ArrayLike, labels: ArrayLike) -> float:
@@ -201,9 +206,14 @@ def neighbor_agreement_score(X: ArrayLike, labels: ArrayLike) -> float:
         raise ValueError(
             f"X has {len(samples)} samples and labels {len(labels)}; both need the same number, 2 or more."
         )
+    return neighbor_agreement(samples, labels)
+
+
+def neighbor_agreement(rows: Any, labels: NDArray[Any]) -> float:
+    """:func:`neighbor_agreement_score` of what is indexed like an array, and is not checked."""
     some = _some(len(labels))
     labels = labels[some]
-    neighbors = _neighbors(samples[some])
+    neighbors = _neighbors(rows[some])
     return beyond_chance(float((labels[neighbors] == labels[:, None]).mean()), labels)
 
 
@@ -226,7 +236,7 @@ def beyond_chance(observed: float, labels: NDArray[Any]) -> float:
     return 0.0 if len(shares) < 2 else (observed - expected) / (1 - expected)
 
 
-def neighbor_agreement_scorer(estimator: _Predicts, X: Any, y: object = None) -> float:
+def neighbor_agreement_scorer(estimator: Any, X: Any, y: object = None) -> float:
     """:func:`neighbor_agreement_score` of the predicted clusters; no true labels used.
 
     Parameters
@@ -250,7 +260,11 @@ def neighbor_agreement_scorer(estimator: _Predicts, X: Any, y: object = None) ->
     >>> neighbor_agreement_scorer(KMeans(n_clusters=2, random_state=0).fit(X), X)
     1.0
     """
-    return neighbor_agreement_score(X, estimator.predict(X))
+    labels = np.asarray(estimator.predict(X))
+    if is_array(X):
+        return neighbor_agreement_score(X, labels)
+    given = estimator._read(X)  # only estimators of this package take such X
+    return neighbor_agreement(given.rows, labels[_is_readable(X, labels)])
 
 
 def size_entropy_scorer(estimator: Any, X: object, y: object = None) -> float:
@@ -283,6 +297,7 @@ def size_entropy_scorer(estimator: Any, X: object, y: object = None) -> float:
     1.0
     """
     labels = np.asarray(estimator.predict(X))
+    labels = labels[_is_readable(X, labels)]
     shares = np.unique(labels, return_counts=True)[1] / len(labels)
     n_clusters = estimator.n_clusters
     return 1.0 if n_clusters == 1 else float(-(shares * np.log(shares)).sum() / np.log(n_clusters))
@@ -365,6 +380,11 @@ def restart_agreement_scorer(estimator: Any, X: object = None, y: object = None)
     if agreement is None:
         raise ValueError(f"n_init={estimator.n_init} must be at least 2, for restarts to agree or not.")
     return beyond_chance(float(agreement.mean()), estimator.labels_)
+
+
+def _is_readable(X: object, labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which samples are not files that were skipped, whose label is -1; of arrays, all."""
+    return np.ones(len(labels), bool) if is_array(X) else labels >= 0
 
 
 def _some(n_samples: int) -> NDArray[np.intp]:

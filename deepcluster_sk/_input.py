@@ -1,0 +1,227 @@
+"""What users pass as X: arrays, a folder or paths of images, a torch Dataset; made into rows that all else works with.
+
+Rows are an array wherever they fit into memory once images are decoded and resized, else a :class:`LazyArray`.
+"""
+
+import os
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from deepcluster_sk._images import decode, image_paths, resized, sides
+from deepcluster_sk._lazy import LazyArray, fits, in_threads, kept_if_it_fits
+from deepcluster_sk._validation import channels_first, check_n_features, check_samples, check_size
+from deepcluster_sk.exceptions import UnreadableImageWarning
+
+# Where ``image_size`` is not set, files get the median of the shorter sides of so many of them, and at most so much.
+_N_MEASURED, _MAX_SIDE = 64, 64
+# A message names so many files.
+_N_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Input:
+    """Samples as the package works with them.
+
+    Attributes
+    ----------
+    rows : ndarray or LazyArray of shape (n, c, h, w) or (n, n_features), uint8 or floating point
+        Of the files that can be read, where X is files.
+    paths : list of str or None
+        Of these files.
+    unreadable : dict of str to str
+        The others, each with what is wrong with it.
+    is_readable : ndarray of shape (n_given,), bool, or None
+        Which of the files that were given can be read; None where X is no files.
+    """
+
+    rows: Any
+    paths: list[str] | None = None
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    is_readable: NDArray[np.bool_] | None = None
+
+    def spread(self, values: NDArray[Any], missing: float) -> NDArray[Any]:
+        """One row of ``values`` for each sample that was given, with ``missing`` for files that cannot be read."""
+        if not self.unreadable or self.is_readable is None:
+            return values
+        spread = np.full((len(self.is_readable), *values.shape[1:]), missing, dtype=values.dtype)
+        spread[self.is_readable] = values
+        return spread
+
+
+def read_input(estimator: Any, X: Any, sample_shape: tuple[int, ...] | None = None) -> Input:
+    """Validate X, read it, and resize images if that is asked for.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With the parameters ``image_shape``, ``image_size`` and ``on_error``.
+    X : array-like, path-like, sequence of path-like, or Dataset
+        As the estimators' ``fit`` describes it.
+    sample_shape : tuple or None
+        (c, h, w) or (n_features,) of the samples of ``fit``; None in ``fit``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If X cannot be used; the message says why.
+    """
+    reset = sample_shape is None
+    size = check_size(estimator.image_size)
+    paths = _as_paths(X)
+    if paths is not None:
+        given = _read_files(paths, size or _size_of(paths, sample_shape), skip=estimator.on_error == "skip")
+    elif isinstance(X, Dataset):
+        given = Input(_read_dataset(X, estimator.image_shape, size))
+    elif size is not None:
+        rows = check_samples(estimator, X, estimator.image_shape, reset=reset, any_size=True)
+        given = Input(_resized_rows(rows, size))
+    else:
+        return Input(check_samples(estimator, X, estimator.image_shape, reset=reset))
+    if reset and len(given.rows) < 2:
+        raise ValueError("X has 1 sample, and must have 2 or more.")
+    check_n_features(estimator, given.rows.shape[1:], reset=reset)
+    return given
+
+
+def is_array(X: Any) -> bool:
+    """Whether X is neither files nor a Dataset, so that it is an array or can be made one."""
+    return not (_is_files(X) or isinstance(X, Dataset))
+
+
+def _is_files(X: Any) -> bool:
+    """Whether X is the path of a folder, or paths of files."""
+    if isinstance(X, str | os.PathLike):
+        return True
+    is_flat = isinstance(X, list | tuple) or getattr(X, "ndim", 0) == 1
+    return is_flat and len(X) > 0 and isinstance(next(iter(X)), str | os.PathLike)
+
+
+def _as_paths(X: Any) -> list[str] | None:
+    if not _is_files(X):
+        return None
+    if isinstance(X, str | os.PathLike):
+        if not os.path.isdir(X):
+            raise ValueError(f"X={os.fspath(X)!r} must be a folder that exists, or a list of paths of images.")
+        paths = image_paths(X)
+        if not paths:
+            raise ValueError(f"X={os.fspath(X)!r} must have image files in it, and has none.")
+        return paths
+    others = [path for path in X if not isinstance(path, str | os.PathLike)]
+    if others:
+        raise TypeError(f"X must be a list of paths, and holds {others[0]!r}.")
+    return [os.fspath(path) for path in X]
+
+
+def _size_of(paths: list[str], sample_shape: tuple[int, ...] | None) -> tuple[int, int]:
+    """That of the samples of ``fit``; within it, the square of the median of the shorter sides of some files."""
+    if sample_shape is not None:
+        if len(sample_shape) != 3:
+            raise ValueError(f"X must be feature vectors of shape {sample_shape}, as in fit, not files of images.")
+        return sample_shape[1], sample_shape[2]
+    shorter = []
+    for path in paths[:: -(-len(paths) // _N_MEASURED)]:
+        with suppress(Exception):  # decoding is to say what is wrong with it
+            shorter.append(min(sides(path)))
+    side = min(_MAX_SIDE, round(median(shorter))) if shorter else _MAX_SIDE
+    return side, side
+
+
+def _try_to_decode(path: str, size: tuple[int, int]) -> tuple[Any, str]:
+    """Image or None, and what is wrong with the file."""
+    try:
+        return decode(path, size), ""
+    except Exception as error:  # of any kind: decoders have theirs, and a file must not cost the others
+        return None, f"{type(error).__name__}: {error}".replace(f" {path!r}", "").splitlines()[0]
+
+
+def _read_files(paths: list[str], size: tuple[int, int], *, skip: bool) -> Input:
+    """Decode every file once, to know which can be read, and keep the images if they fit into memory."""
+    shape = (3, *size)
+    n_bytes = len(paths) * int(np.prod(shape))
+    images = np.empty((len(paths), *shape), np.uint8) if fits(n_bytes) else None
+    unreadable, is_readable = {}, np.ones(len(paths), bool)
+    for i, (image, reason) in enumerate(in_threads(lambda path: _try_to_decode(path, size), paths)):
+        if image is None:
+            unreadable[paths[i]], is_readable[i] = reason, False
+        elif images is not None:
+            images[i] = image
+    if unreadable:
+        _complain(unreadable, len(paths), skip=skip)
+    readable = [path for path, is_fine in zip(paths, is_readable, strict=True) if is_fine]
+    if images is None:
+        rows: Any = LazyArray(lambda i: decode(readable[i], size).numpy(), len(readable), shape, np.dtype(np.uint8))
+    else:
+        rows = images if not unreadable else images[is_readable]
+    return Input(rows, readable, unreadable, is_readable)
+
+
+def _complain(unreadable: Mapping[str, str], n_files: int, *, skip: bool) -> None:
+    named = "; ".join(f"{path!r} ({reason})" for path, reason in list(unreadable.items())[:_N_NAMED])
+    rest = len(unreadable) - _N_NAMED
+    message = f"X has {len(unreadable)} of {n_files} files that cannot be read: {named}"
+    message += f"; and {rest} more." if rest > 0 else "."
+    if not skip:
+        raise ValueError(f"{message} on_error='skip' leaves them out.")
+    if len(unreadable) == n_files:
+        raise ValueError(message)
+    warnings.warn(f"{message} They are left out.", UnreadableImageWarning, stacklevel=7)
+
+
+def _read_dataset(dataset: Any, image_shape: Any, size: tuple[int, int] | None) -> Any:
+    """Samples of a torch Dataset, without their labels. It is asked for one after the other, in this thread."""
+    name = type(dataset).__name__
+    if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+        raise TypeError(f"X={name} must be a Dataset with a length, which is indexed by numbers.")
+    if len(dataset) == 0:
+        raise ValueError(f"X={name} must have samples, and has none.")
+    first = _sample(dataset, 0, image_shape, size)
+
+    def row(i: int) -> NDArray[Any]:
+        sample = _sample(dataset, i, image_shape, size)
+        if sample.shape != first.shape or sample.dtype != first.dtype:
+            raise ValueError(
+                f"X[{i}] is of shape {sample.shape} and {sample.dtype}, but X[0] of {first.shape} and {first.dtype}; "
+                "image_size brings images to one size."
+            )
+        if not np.isfinite(sample).all():
+            raise ValueError(f"X[{i}] contains NaN or infinity.")
+        return sample
+
+    return kept_if_it_fits(LazyArray(row, len(dataset), first.shape, first.dtype, n_threads=1))
+
+
+def _sample(dataset: Any, i: int, image_shape: Any, size: tuple[int, int] | None) -> NDArray[Any]:
+    """One sample, (c, h, w) or (n_features,), of uint8, float32 or float64."""
+    sample = dataset[i]
+    if isinstance(sample, tuple | list):
+        sample = sample[0]
+    is_tensor = isinstance(sample, torch.Tensor)
+    row = np.asarray(sample.detach().cpu() if is_tensor else sample)
+    if row.dtype.kind not in "biuf" or row.ndim not in (1, 2, 3):
+        raise TypeError(f"X[{i}] of type {type(sample).__name__} must be an image or a vector of numbers.")
+    if not (is_tensor and row.ndim == 3 and image_shape is None):  # torch's images have their channels first
+        row = channels_first(row, image_shape)
+    if row.dtype not in (np.uint8, np.float64):
+        row = row.astype(np.float32)
+    return row if size is None else _resized_row(row, size)
+
+
+def _resized_rows(rows: NDArray[Any], size: tuple[int, int]) -> Any:
+    return kept_if_it_fits(
+        LazyArray(lambda i: _resized_row(rows[i], size), len(rows), (rows.shape[1], *size), rows.dtype)
+    )
+
+
+def _resized_row(row: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    if row.ndim != 3:
+        raise ValueError(f"image_size={size} is for images, but X holds feature vectors of shape {row.shape}.")
+    return resized(torch.from_numpy(np.array(row)), size).numpy()

@@ -1,0 +1,100 @@
+"""Arrays whose rows are made when they are asked for, on worker threads, and kept where memory suffices."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+
+T = TypeVar("T")
+
+# Share of the memory that kept rows may take.
+_SHARE = 1 / 4
+# Bytes of memory where the system does not tell.
+_MEMORY = 2**33
+# Statistics of rows that are not kept are those of so many bytes of them, and of so many rows.
+_SOME_BYTES, _SOME_ROWS = 2**26, 10_000
+_MAX_THREADS = 8
+# Rows that are under way together: an interrupt waits for these.
+_TOGETHER = 256
+
+
+class LazyArray:
+    """What is indexed like an array of shape (n, ...) by a slice or by row numbers, and makes these rows then.
+
+    Parameters
+    ----------
+    make_row : callable
+        From a row's number to the row; it may be called from several threads at once.
+    n_rows : int
+    row_shape : tuple of int
+    dtype : dtype
+    n_threads : int
+        Most that make rows at a time.
+    """
+
+    def __init__(
+        self,
+        make_row: Callable[[int], NDArray[Any]],
+        n_rows: int,
+        row_shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        n_threads: int = _MAX_THREADS,
+    ) -> None:
+        self.make_row = make_row
+        self.n_threads = n_threads
+        self.shape = (n_rows, *row_shape)
+        self.ndim = len(self.shape)
+        self.dtype = dtype
+        self.size = int(np.prod(self.shape, dtype=np.int64))
+        self.nbytes = self.size * dtype.itemsize
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: slice | NDArray[np.intp]) -> NDArray[Any]:
+        indices = np.arange(len(self))[key]
+        rows = np.empty((len(indices), *self.shape[1:]), self.dtype)
+        for i, row in enumerate(in_threads(self.make_row, indices.tolist(), self.n_threads)):
+            rows[i] = row
+        return rows
+
+    def some(self) -> NDArray[Any]:
+        """Rows at equal distances, as many as statistics are taken of."""
+        n_rows = min(_SOME_ROWS, max(100, _SOME_BYTES * len(self) // self.nbytes))
+        return self[:: -(-len(self) // n_rows)]
+
+
+def kept_if_it_fits(array: LazyArray) -> Any:
+    """All rows as an array, where that takes no more than a quarter of the memory; else what was given."""
+    return array[:] if fits(array.nbytes) else array
+
+
+def fits(n_bytes: int) -> bool:
+    """Whether so many bytes may be kept."""
+    return n_bytes <= _SHARE * _memory()
+
+
+def in_threads(function: Callable[[Any], T], items: Sequence[Any], n_threads: int = _MAX_THREADS) -> Iterator[T]:
+    """What ``function`` makes of each item, in order; at most a few hundred are under way or wait."""
+    n_threads = min(n_threads, joblib.cpu_count(), len(items))
+    if n_threads < 2:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(n_threads) as pool:
+        for start in range(0, len(items), _TOGETHER):
+            yield from pool.map(function, items[start : start + _TOGETHER])
+
+
+def _memory() -> int:
+    """Bytes of memory of the machine, or of the container that the process is in."""
+    known = []
+    if hasattr(os, "sysconf"):  # not on Windows
+        known.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.exists() else "max"
+    return min([*known, *([int(text)] if text.isdigit() else [])], default=_MEMORY)
