@@ -3,7 +3,8 @@
 import copy
 import os
 from abc import ABCMeta, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -23,6 +24,7 @@ from deepcluster_sk._engine import Runtime, explaining_lack_of_memory, resolve_p
 from deepcluster_sk._input import Input, read_input
 from deepcluster_sk._monitor import Monitor
 from deepcluster_sk._prediction import PredictionMixin
+from deepcluster_sk._progress import training
 from deepcluster_sk._signals import StopRequest, noting_signals
 from deepcluster_sk._start import default_epochs
 from deepcluster_sk._torch_state import own_torch_state
@@ -142,12 +144,14 @@ class BaseDeepClustering(
         stop_request = StopRequest(keep=self.on_interrupt == "keep")
         folder = opened(self.checkpoint_dir, self.checkpoint_every, lambda: fingerprint(self, given.rows, device))
 
-        with own_torch_state(device), folder as checkpoints, noting_signals(stop_request):
+        shown = training(int(self.verbose), phases, self.n_init)
+        with own_torch_state(device), folder as checkpoints, noting_signals(stop_request), shown as show:
             seed = seed if checkpoints is None else checkpoints.seed(seed)
 
             def run(restart: int) -> Run:
                 journal = None if checkpoints is None else checkpoints.journal(restart)
-                return self._run(samples, seed + restart, device, (context, X, y), journal, stop_request)
+                told = context, X, y, partial(show, restart)
+                return self._run(samples, seed + restart, device, told, journal, stop_request)
 
             best = last = run(0)
             others: list[NDArray[np.intp]] = []
@@ -189,16 +193,19 @@ class BaseDeepClustering(
         samples: ArraySamples,
         seed: int,
         device: torch.device,
-        told: tuple[Any, Any, Any],
+        told: tuple[Any, Any, Any, Callable[[dict[str, Any], int], None]],
         journal: Journal | None,
         stop_request: StopRequest,
     ) -> Run:
-        """Train one network from one seed, from where the journal left off; callbacks are ``told``: context, X, y."""
+        """Train one network from one seed, from where the journal left off.
+
+        Callbacks are ``told`` of it through their context, with X and y, and the user by a function of the record.
+        """
         runtime, network = self._prepared(samples, seed, device)
         finished = None if journal is None else journal.finished()
         if finished is not None:
             return Run.restored(network, finished)
-        context, X, y = told
+        context, X, y, show = told
 
         def begin() -> Any:
             epoch = context.subcontext(task_name="epoch")
@@ -212,7 +219,7 @@ class BaseDeepClustering(
             return bool(epoch.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=so_far))
 
         journaled: dict[str, Any] = {"generator": runtime.generator, "journal": journal, "stop_request": stop_request}
-        monitor = Monitor(begin, end, int(self.verbose), **journaled)
+        monitor = Monitor(begin, end, show, **journaled)
         with explaining_lack_of_memory(runtime):
             converged = self._train(network, samples, runtime, monitor)
         settle_batch_norm(network, samples, runtime)

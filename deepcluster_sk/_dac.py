@@ -100,7 +100,8 @@ class DACClustering(LoopClustering):
         What Ctrl-C and SIGTERM do to ``fit``, once the step under way and a checkpoint are done: raise, or end training
         with what was learnt so far. They act at once again the second time.
     verbose : int, default=0
-        Above 0, a line an epoch is printed.
+        Above 0, a progress bar is shown; where rich is missing or the output is no terminal, a line an epoch. These
+        lines go to the logger "deepcluster_sk" at level INFO in any case.
 
     Attributes
     ----------
@@ -173,6 +174,8 @@ class DACClustering(LoopClustering):
     >>> dac.labels_.shape, dac.transform(X).shape
     ((150,), (150, 3))
     """
+
+    _loop = "DAC"
 
     def __init__(
         self,
@@ -250,12 +253,12 @@ class DACClustering(LoopClustering):
         phases = self._phases(len(samples))
         self._start(network, samples, runtime, monitor)
         # λ = 0.45, where the thresholds meet, is passed behind the last epoch.
-        stretched_rate = 0.451 / (1.1 * phases["train"])
+        stretched_rate = 0.451 / (1.1 * phases[self._loop])
         return train_dac(
             network,
             samples,
             n_clusters=self.n_clusters,
-            n_epochs=phases["train"],
+            n_epochs=phases[self._loop],
             pair_selection=self.pair_selection,
             pair_loss=_PAIR_LOSSES[self.pair_loss],
             consistency_weight=self.consistency_weight,

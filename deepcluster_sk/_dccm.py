@@ -106,7 +106,8 @@ class DCCMClustering(LoopClustering):
         What Ctrl-C and SIGTERM do to ``fit``, once the step under way and a checkpoint are done: raise, or end training
         with what was learnt so far. They act at once again the second time.
     verbose : int, default=0
-        Above 0, a line an epoch is printed.
+        Above 0, a progress bar is shown; where rich is missing or the output is no terminal, a line an epoch. These
+        lines go to the logger "deepcluster_sk" at level INFO in any case.
 
     Attributes
     ----------
@@ -178,6 +179,8 @@ class DCCMClustering(LoopClustering):
     >>> dccm.predict_proba(X).shape, dccm.transform(X).shape
     ((150, 3), (150, 64))
     """
+
+    _loop = "DCCM"
 
     def __init__(
         self,
@@ -276,7 +279,7 @@ class DCCMClustering(LoopClustering):
             network,
             samples,
             n_clusters=self.n_clusters,
-            n_epochs=phases["train"],
+            n_epochs=phases[self._loop],
             graph_threshold=self.graph_threshold,
             label_threshold=self.label_threshold,
             label_weight=self.label_weight,

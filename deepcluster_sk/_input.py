@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from deepcluster_sk._images import decode, image_paths, resized, sides
 from deepcluster_sk._lazy import LazyArray, fits, in_threads, kept_if_it_fits
+from deepcluster_sk._progress import tracked
 from deepcluster_sk._validation import channels_first, check_n_features, check_samples, check_size
 from deepcluster_sk.exceptions import UnreadableImageWarning
 
@@ -63,7 +64,7 @@ def read_input(estimator: Any, X: Any, sample_shape: tuple[int, ...] | None = No
     Parameters
     ----------
     estimator : estimator
-        With the parameters ``image_shape``, ``image_size`` and ``on_error``.
+        With the parameters ``image_shape``, ``image_size``, ``on_error`` and ``verbose``.
     X : array-like, path-like, sequence of path-like, or Dataset
         As the estimators' ``fit`` describes it.
     sample_shape : tuple or None
@@ -78,7 +79,7 @@ def read_input(estimator: Any, X: Any, sample_shape: tuple[int, ...] | None = No
     size = check_size(estimator.image_size)
     paths = _as_paths(X)
     if paths is not None:
-        given = _read_files(paths, size or _size_of(paths, sample_shape), skip=estimator.on_error == "skip")
+        given = _read_files(paths, size or _size_of(paths, sample_shape), estimator.on_error, int(estimator.verbose))
     elif isinstance(X, Dataset):
         given = Input(_read_dataset(X, estimator.image_shape, size))
     elif size is not None:
@@ -143,19 +144,20 @@ def _try_to_decode(path: str, size: tuple[int, int]) -> tuple[Any, str]:
         return None, f"{type(error).__name__}: {error}".replace(f" {path!r}", "").splitlines()[0]
 
 
-def _read_files(paths: list[str], size: tuple[int, int], *, skip: bool) -> Input:
+def _read_files(paths: list[str], size: tuple[int, int], on_error: str, verbose: int) -> Input:
     """Decode every file once, to know which can be read, and keep the images if they fit into memory."""
     shape = (3, *size)
     n_bytes = len(paths) * int(np.prod(shape))
     images = np.empty((len(paths), *shape), np.uint8) if fits(n_bytes) else None
     unreadable, is_readable = {}, np.ones(len(paths), bool)
-    for i, (image, reason) in enumerate(in_threads(lambda path: _try_to_decode(path, size), paths)):
+    decoded = in_threads(lambda path: _try_to_decode(path, size), paths)
+    for i, (image, reason) in enumerate(tracked(decoded, len(paths), "reading images", verbose)):
         if image is None:
             unreadable[paths[i]], is_readable[i] = reason, False
         elif images is not None:
             images[i] = image
     if unreadable:
-        _complain(unreadable, len(paths), skip=skip)
+        _complain(unreadable, len(paths), on_error)
     readable = [path for path, is_fine in zip(paths, is_readable, strict=True) if is_fine]
     if images is None:
         rows: Any = LazyArray(lambda i: decode(readable[i], size).numpy(), len(readable), shape, np.dtype(np.uint8))
@@ -164,12 +166,12 @@ def _read_files(paths: list[str], size: tuple[int, int], *, skip: bool) -> Input
     return Input(rows, readable, unreadable, is_readable)
 
 
-def _complain(unreadable: Mapping[str, str], n_files: int, *, skip: bool) -> None:
+def _complain(unreadable: Mapping[str, str], n_files: int, on_error: str) -> None:
     named = "; ".join(f"{path!r} ({reason})" for path, reason in list(unreadable.items())[:_N_NAMED])
     rest = len(unreadable) - _N_NAMED
     message = f"X has {len(unreadable)} of {n_files} files that cannot be read: {named}"
     message += f"; and {rest} more." if rest > 0 else "."
-    if not skip:
+    if on_error == "raise":
         raise ValueError(f"{message} on_error='skip' leaves them out.")
     if len(unreadable) == n_files:
         raise ValueError(message)

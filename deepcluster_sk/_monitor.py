@@ -99,8 +99,8 @@ class Monitor:
     ----------
     begin, end : callable
         Called before and after each epoch; ``end`` returns True if training is to stop.
-    verbose : int
-        Above 0, a line an epoch is printed.
+    show : callable
+        Called after each epoch, with its record and the most epochs of its phase.
     history : list of dict
         One record an epoch.
     stopped : bool
@@ -119,7 +119,7 @@ class Monitor:
 
     begin: Callable[[], Any]
     end: Callable[[Any], bool]
-    verbose: int = 0
+    show: Callable[[dict[str, Any], int], None] = lambda record, n_epochs: None
     history: list[dict[str, Any]] = field(default_factory=list)
     stopped: bool = False
     phase_is_over: bool = False
@@ -158,8 +158,7 @@ class Monitor:
                 self._go_back()
                 yield epoch
             self.history[-1]["seconds"] = time.perf_counter() - self._began
-            if self.verbose > 0:
-                _print_record(self.history[-1], n_epochs)
+            self.show(self.history[-1], n_epochs)
             self.stopped = self.end(context) or self.stopped
 
     def batches(self, draw: Callable[[], Sequence[T]], **parts: Any) -> Iterator[T]:
@@ -304,8 +303,3 @@ def _set_random_states(generator: torch.Generator, states: dict[str, Any]) -> No
     torch.set_rng_state(states["cpu"])
     if states["gpus"] and len(states["gpus"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(states["gpus"])
-
-
-def _print_record(record: dict[str, Any], n_epochs: int) -> None:
-    numbers = [f"{key} {value:.4g}" for key, value in record.items() if isinstance(value, float)]
-    print(f"{record['phase']} epoch {record['epoch'] + 1}/{n_epochs}: {', '.join(numbers)}", flush=True)

@@ -21,7 +21,7 @@ MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 # A module imports only from rows above its own.
 LAYERS = (
-    {"exceptions", "_torch_state", "_validation", "_signals", "_version", "_images", "_lazy"},
+    {"exceptions", "_torch_state", "_validation", "_signals", "_version", "_images", "_lazy", "_progress"},
     {"_data", "_input", "_checkpoint"},
     {"_persistence", "_export"},
     {"augment", "pairs"},
