@@ -175,7 +175,7 @@ def _complain(unreadable: Mapping[str, str], n_files: int, on_error: str) -> Non
         raise ValueError(f"{message} on_error='skip' leaves them out.")
     if len(unreadable) == n_files:
         raise ValueError(message)
-    warnings.warn(f"{message} They are left out.", UnreadableImageWarning, stacklevel=7)
+    warnings.warn(UnreadableImageWarning(f"{message} They are left out.", unreadable), stacklevel=7)
 
 
 def _read_dataset(dataset: Any, image_shape: Any, size: tuple[int, int] | None) -> Any:

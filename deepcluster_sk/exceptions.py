@@ -1,5 +1,7 @@
 """Warnings of the package."""
 
+from collections.abc import Mapping
+
 from sklearn.exceptions import ConvergenceWarning
 
 __all__ = ["CheckpointWarning", "CollapseWarning", "InstabilityWarning", "UnreadableImageWarning"]
@@ -43,9 +45,19 @@ class CheckpointWarning(UserWarning):
 class UnreadableImageWarning(UserWarning):
     """Image files cannot be read, and are left out because ``on_error="skip"``.
 
+    Parameters
+    ----------
+    message : str
+    unreadable : dict of str to str
+        Path of each of these files, and what is wrong with it.
+
     Examples
     --------
     >>> import warnings
     >>> from deepcluster_sk.exceptions import UnreadableImageWarning
     >>> warnings.simplefilter("ignore", UnreadableImageWarning)  # the attribute unreadable_ names them all the same
     """
+
+    def __init__(self, message: str, unreadable: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.unreadable = dict(unreadable)

@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from deepcluster_sk import DCCMClustering, DCSSClustering
+from deepcluster_sk.display import SearchCurveDisplay
 from deepcluster_sk.metrics import clustering_accuracy_score, clustering_accuracy_scorer, silhouette_scorer
 
 # %%
@@ -50,6 +51,9 @@ without_labels.fit(images)
 for name, search in (("accuracy", with_labels), ("silhouette", without_labels)):
     for parameters, score in zip(search.cv_results_["params"], search.cv_results_["mean_test_score"], strict=True):
         print(f"{name:10s} {score:.3f}  {parameters}")
+
+# %%
+SearchCurveDisplay.from_estimator(without_labels)
 
 # %%
 # Both scores are of images that were not fitted. Where the two disagree on the best setting, only the second could have

@@ -1,0 +1,231 @@
+"""The command: what it writes and prints, its exit codes, and that it goes on after it was stopped."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
+
+from deepcluster_sk import image_paths, load
+from deepcluster_sk.cli import main
+
+SHORT = ("--n-clusters", "3", "--max-epochs", "2", "--quiet")
+DAMAGED = {"0003.png": b"text", "0020.jpg": b""}
+
+
+@pytest.fixture(scope="module")
+def photos(digits, tmp_path_factory):
+    """Sixty digits as files, in two folders, and two files that are no images in spite of their names."""
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "sub").mkdir()
+    X, y = digits
+    for i, image in enumerate(X[y < 3][:60]):
+        Image.fromarray((image * 255).astype(np.uint8)).save(
+            folder / f"sub/{i:04}.png" if i % 2 else folder / f"{i:04}.png"
+        )
+    for name, content in DAMAGED.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def result(photos, tmp_path_factory):
+    """What the command makes of them."""
+    result = tmp_path_factory.mktemp("made") / "result"
+    assert main(["cluster", str(photos), "--out", str(result), *SHORT, "--sort", "copy"]) == 0
+    return result
+
+
+def rows_of(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_cluster_writes_labels_model_and_report(photos, result, capsys):
+    rows = rows_of(result / "labels.csv")
+    readable = [path for path in image_paths(photos) if Path(path).name not in DAMAGED]
+    estimator = load(result / "model/model.safetensors")
+    assert [row["path"] for row in rows] == readable == estimator.paths_
+    assert_array_equal([int(row["cluster"]) for row in rows], estimator.labels_)
+    proba = estimator.predict_proba(readable)
+    assert_allclose([float(row["confidence"]) for row in rows], proba.max(axis=1), atol=1e-4)
+    assert (result / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert sorted(path.name for path in result.iterdir()) == ["clusters", "labels.csv", "model", "report.html"]
+
+
+def test_sorted_copies_lie_in_the_folders_of_their_clusters(photos, result):
+    for row in rows_of(result / "labels.csv"):
+        copied = result / "clusters" / row["cluster"] / Path(row["path"]).relative_to(photos)
+        assert copied.read_bytes() == Path(row["path"]).read_bytes()
+        assert not copied.is_symlink()
+    assert len(image_paths(result / "clusters")) == 60
+
+
+def test_damaged_files_are_named(photos, tmp_path, capsys):
+    assert main(["cluster", str(photos), "--out", str(tmp_path), *SHORT, "--sort", "link"]) == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    for name in DAMAGED:
+        assert f"deepcluster-sk: skipped {str(photos / name)!r}: UnidentifiedImageError" in err
+        assert name in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert f"60 images in 3 clusters; open {tmp_path / 'report.html'} in a browser" in err
+    links = list((tmp_path / "clusters").rglob("*.png"))
+    assert len(links) == 60
+    assert all(link.is_symlink() and link.exists() for link in links)
+
+
+def test_damaged_files_stop_it_where_that_is_asked_for(photos, tmp_path, capsys):
+    assert main(["cluster", str(photos), "--out", str(tmp_path / "result"), *SHORT, "--on-error", "raise"]) == 1
+    assert "error: X has 2 of 62 files that cannot be read" in capsys.readouterr().err
+    assert not (tmp_path / "result").exists()
+
+
+def test_progress_goes_to_stderr(photos, tmp_path, capsys):
+    loud = [option for option in SHORT if option != "--quiet"]
+    assert main(["cluster", str(photos), "--out", str(tmp_path), *loud, "--method", "dac"]) == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "reading images: 62" in err
+    assert "DAC epoch 2/2" in err
+
+
+def test_a_result_is_replaced_only_where_that_is_asked_for(photos, result, capsys):
+    before = (result / "labels.csv").read_bytes()
+    assert main(["cluster", str(photos), "--out", str(result), *SHORT]) == 1
+    assert f"--out={result} has a result already; --overwrite replaces it" in capsys.readouterr().err
+    assert main(["cluster", str(photos), "--out", str(result), *SHORT, "--sort", "copy", "--overwrite"]) == 0
+    assert (result / "labels.csv").read_bytes() == before
+
+
+def test_an_earlier_result_among_the_photos_is_not_clustered(photos, tmp_path, capsys):
+    for path in list(photos.glob("*.png"))[:20]:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    for _ in range(2):
+        arguments = [
+            "cluster",
+            str(tmp_path),
+            "--out",
+            str(tmp_path / "result"),
+            *SHORT,
+            "--sort",
+            "copy",
+            "--overwrite",
+        ]
+        assert main(arguments) == 0
+        assert len(rows_of(tmp_path / "result/labels.csv")) == len(
+            [p for p in tmp_path.glob("*.png") if p.name not in DAMAGED]
+        )
+
+
+def test_predict_prints_what_cluster_found(photos, result, capsys):
+    for model in (result, result / "model", result / "model/model.safetensors"):
+        assert main(["predict", str(model), str(photos), "--quiet"]) == 0
+        out, err = capsys.readouterr()
+        assert out.replace("\r\n", "\n") == (result / "labels.csv").read_text().replace("\r\n", "\n")
+        assert "skipped" in err
+
+
+def test_predict_writes_a_file(photos, result, tmp_path):
+    assert main(["predict", str(result), str(photos / "sub"), "--quiet", "--out", str(tmp_path / "more.csv")]) == 0
+    of_sub = [row for row in rows_of(result / "labels.csv") if Path(row["path"]).parent.name == "sub"]
+    assert rows_of(tmp_path / "more.csv") == of_sub
+
+
+def test_report_is_of_the_training_images_or_of_others(photos, result, tmp_path, capsys):
+    first = (result / "report.html").read_text(encoding="utf-8")
+    (result / "report.html").unlink()
+    assert main(["report", str(result), "--quiet"]) == 0
+    assert len((result / "report.html").read_text(encoding="utf-8")) == pytest.approx(len(first), rel=0.05)
+    assert main(["report", str(result), str(photos / "sub"), "--quiet", "--out", str(tmp_path / "sub.html")]) == 0
+    assert (tmp_path / "sub.html").exists()
+    assert main(["report", str(result / "model/model.safetensors"), "--quiet"]) == 1
+    assert "--out must be given" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "needed"),
+    [
+        (["cluster", "nowhere", "--out", "result"], 1, "folder='nowhere' must be a folder that exists"),
+        (["cluster", "EMPTY", "--out", "result"], 1, "must have image files in it, and has none"),
+        (["cluster", "PHOTOS", "--out", "result", "-k", "0"], 1, "n_clusters=0 must be an integer in"),
+        (["cluster", "PHOTOS", "--out", "result", "-k", "99"], 1, "n_clusters=99 must not exceed n_samples=60"),
+        (["cluster", "PHOTOS", "--out", "result", "--device", "abacus"], 1, "device='abacus' must be"),
+        (["predict", "nowhere", "PHOTOS"], 1, "MODEL=nowhere must be a folder"),
+        (["predict", "PHOTOS", "PHOTOS"], 1, 'must be a folder that "cluster" made'),
+        (["cluster", "PHOTOS"], 2, "the following arguments are required: --out"),
+        (["cluster", "PHOTOS", "--out", "result", "--method", "kmeans"], 2, "invalid choice: 'kmeans'"),
+        (["cluster", "PHOTOS", "--out", "result", "-k", "many"], 2, "invalid int value: 'many'"),
+        ([], 2, "required"),
+    ],
+)
+def test_what_it_cannot_do_is_said_in_a_line(arguments, status, needed, photos, tmp_path, monkeypatch, capsys):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    places = {"PHOTOS": str(photos), "EMPTY": str(tmp_path / "empty")}
+    arguments = [places.get(argument, argument) for argument in arguments]
+    if status == 2:
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 2
+    else:
+        assert main(arguments) == status
+    err = capsys.readouterr().err
+    assert needed in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "result").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["cluster", "--help"], ["predict", "--help"], ["report", "--help"]])
+def test_help_names_every_option(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert "PHOTOS" in shown or "photos" in shown
+    assert max(map(len, shown.splitlines())) <= 100
+
+
+def run(*arguments, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "deepcluster_sk.cli", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        **options,
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_command_that_was_interrupted_goes_on_where_it_was(photos, tmp_path):
+    arguments = ["cluster", str(photos), "--out", str(tmp_path / "result"), "--n-clusters", "3", "--max-epochs", "40"]
+    process = run(*arguments)
+    for line in process.stderr:  # until some epochs are over
+        if "epoch 5/" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "stopped; the same command goes on where it was" in err
+    assert not (tmp_path / "result/labels.csv").exists()
+    again = run(*arguments)
+    _, err = again.communicate(timeout=300)
+    assert again.returncode == 0, err
+    assert "warm-up epoch 1/" not in err
+    assert not (tmp_path / "result/checkpoints").exists()
+    assert len(rows_of(tmp_path / "result/labels.csv")) == 60
+
+
+def test_printing_to_a_pipe_that_is_closed_is_no_error(photos, result):
+    process = run("predict", str(result), str(photos), "--quiet")
+    process.stdout.close()
+    err = process.stderr.read()
+    assert process.wait(timeout=120) == 1
+    assert "Traceback" not in err
+    assert "BrokenPipe" not in err
