@@ -264,7 +264,7 @@ class EmbeddingDisplay:
         """
         check_choice("method", self.method, tuple(_AXIS))
         n_panels = len(self.positions)
-        n_columns = min(n_panels, 3)
+        n_columns = 2 if n_panels == 4 else min(n_panels, 3)
         n_rows = -(-n_panels // n_columns)
         panels = own_panels(ax, n_panels, (n_rows, n_columns), figsize=(1.2 + 3.6 * n_columns, 3.8 * n_rows))
         titles = [""] * n_panels if self.stages is None else self.stages

@@ -231,7 +231,7 @@ class LabelFeatureImagesDisplay:
         names = list(dict.fromkeys(self.groups))
         place = [(names.index(group), self.groups[:i].count(group)) for i, group in enumerate(self.groups)]
         n_columns = 1 + max(column for _, column in place)
-        ax = own_axes(ax, figsize=(1.6 + 1.9 * n_columns, 0.6 + 1.1 * len(names)))
+        ax = own_axes(ax, figsize=(1.6 + 2.4 * n_columns, 0.6 + 1.5 * len(names)))
         pictures = as_pictures(np.asarray(self.images))
         expected = np.full(len(pictures), -1) if self.expected is None else self.expected
         insets = []

@@ -1,6 +1,6 @@
 """Displays of how a fit went, from the records that it keeps of every epoch."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,7 +21,8 @@ _WIDE = 50
 class TrainingCurveDisplay:
     """Loss, share of labels that changed, and clusters in use by epoch, in one colour a phase.
 
-    Losses of different phases are of different kinds, so only their course within a phase means something.
+    Losses of different phases are of different kinds, so only their course within a phase means something. Where a
+    phase looks at labels for the first time, none is drawn as changed.
 
     Parameters
     ----------
@@ -42,8 +43,8 @@ class TrainingCurveDisplay:
     >>> from deepcluster_sk.display import TrainingCurveDisplay
     >>> history = [{"phase": "warm-up", "loss": 3.0}, {"phase": "DAC", "loss": 1.0}, {"phase": "DAC", "loss": 0.5}]
     >>> display = TrainingCurveDisplay(history).plot()
-    >>> [(line.get_label(), list(line.get_xdata())) for line in display.axes_[0].lines]
-    [('warm-up', [1]), ('DAC', [2, 3])]
+    >>> [(line.get_label(), line.get_ydata().tolist()) for line in display.axes_[0].lines[:2]]
+    [('warm-up', [3.0]), ('DAC', [1.0, 0.5])]
     >>> plt.close()
     """
 
@@ -148,21 +149,20 @@ class TrainingCurveDisplay:
         """
         phases = _phases(self.history)
         axes = own_panels(ax, 3, (3, 1), figsize=(6.4, 6.0), sharex=True)
-        losses = [record["loss"] for record in self.history if "loss" in record]
-        if losses and min(losses) > 0 and max(losses) > _WIDE * min(losses):
-            axes[0].set_yscale("log")
         for i, (phase, epochs) in enumerate(phases):
-            records = [(epoch, self.history[epoch - 1]) for epoch in epochs]
+            records = [self.history[epoch - 1] for epoch in epochs]
             style = {"color": COLORS[i % len(COLORS)], "label": phase, "marker": "o", "markersize": 3}
-            _line(axes[0], ((epoch, record.get("loss")) for epoch, record in records), **style)
-            changes = ((epoch, record.get("label_change")) for epoch, record in records)
-            _line(axes[1], ((epoch, None if change is None else 100 * change) for epoch, change in changes), **style)
-            sizes = ((epoch, record.get("cluster_sizes")) for epoch, record in records)
-            _line(axes[2], ((epoch, None if n is None else int(np.count_nonzero(n))) for epoch, n in sizes), **style)
+            _line(axes[0], epochs, [record.get("loss") for record in records], **style)
+            _line(axes[1], epochs, _label_changes(records), **style)
+            sizes = [record.get("cluster_sizes") for record in records]
+            _line(axes[2], epochs, [None if n is None else int(np.count_nonzero(n)) for n in sizes], **style)
         for axis, label in zip(axes, ("loss", "labels changed (%)", "clusters in use"), strict=True):
             axis.set_ylabel(label)
             for _, epochs in phases[1:]:
                 axis.axvline(epochs[0] - 0.5, color="0.8", linewidth=0.8, zorder=0)
+        losses = [record["loss"] for record in self.history if "loss" in record]
+        if losses and min(losses) > 0 and max(losses) > _WIDE * min(losses):
+            _use_log_scale(axes[0])
         axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
         axes[1].set_ylim(bottom=0)
         axes[2].set_ylim(bottom=0)
@@ -338,8 +338,27 @@ def _phases(history: History) -> list[tuple[str, list[int]]]:
     return [(phase, [epoch for epoch, _ in pairs]) for phase, pairs in numbered]
 
 
-def _line(ax: Any, points: Iterable[tuple[int, Any]], **style: Any) -> None:
-    """A line through the points that have a value; none where none has."""
-    there = [(epoch, value) for epoch, value in points if value is not None]
+def _label_changes(records: History) -> list[float | None]:
+    """Changes in per cent; None for the first look of a phase, which has nothing to compare labels with."""
+    changes = [record.get("label_change") for record in records]
+    first = next((i for i, change in enumerate(changes) if change is not None), 0)
+    return [
+        None if change is None or (i == first and change == 1) else 100 * change for i, change in enumerate(changes)
+    ]
+
+
+def _line(ax: Any, epochs: list[int], values: Sequence[float | None], **style: Any) -> None:
+    """A line through the values that are there; none where none is."""
+    there = [(epoch, value) for epoch, value in zip(epochs, values, strict=True) if value is not None]
     if there:
         ax.plot(*map(list, zip(*there, strict=True)), **style)
+
+
+def _use_log_scale(ax: Any) -> None:
+    """Logarithmic scale with plain numbers, at most three a decade."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())

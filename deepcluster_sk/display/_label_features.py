@@ -151,7 +151,7 @@ class LabelFeatureDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        ax = own_axes(ax, figsize=(5.6, 4.8))
+        ax = own_axes(ax, figsize=(5.6, 4.8), layout="compressed")
         features = np.asarray(self.features, dtype=np.float64)
         n_clusters = features.shape[1]
         angles = np.pi / 2 - 2 * np.pi * np.arange(n_clusters) / n_clusters
@@ -163,7 +163,7 @@ class LabelFeatureDisplay:
         for cluster, (x, y) in enumerate(1.13 * corners):
             ax.text(x, y, str(cluster), ha="center", va="center")
         if not np.array_equal(labels, features.argmax(axis=1)):  # else the corners' numbers tell the colours
-            ax.legend(loc="center left", bbox_to_anchor=(1.05, 0.5), frameon=False, markerscale=1.5)
+            ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, markerscale=1.5)
         ax.set(xlim=(-1.25, 1.25), ylim=(-1.25, 1.25), aspect="equal")
         ax.axis("off")
         self.ax_, self.figure_ = ax, ax.figure

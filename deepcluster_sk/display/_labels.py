@@ -176,9 +176,11 @@ class AlignedConfusionMatrixDisplay:
             If matplotlib is not installed.
         """
         side = 1.8 + 0.45 * len(self.classes)
-        ax = own_axes(ax, figsize=(side + 0.8, side))
+        ax = own_axes(ax, figsize=(side + 0.8, side), layout="compressed")
         inner = ConfusionMatrixDisplay(np.asarray(self.confusion_matrix))
         inner.plot(ax=ax, cmap=cmap, values_format="d", text_kw={"fontsize": "small"})
+        for i, j in np.argwhere(inner.confusion_matrix == 0):
+            inner.text_[i, j].set_text("")
         is_long = max(len(name) for name in self.clusters) > 3
         ax.set_xticks(range(len(self.clusters)), self.clusters, rotation=45 if is_long else 0)
         ax.set_yticks(range(len(self.classes)), self.classes)
