@@ -1,6 +1,6 @@
 """Deep image clustering that a scikit-learn user can trust."""
 
-from deepcluster_sk import augment, display, losses, metrics, model_selection, networks, pairs
+from deepcluster_sk import augment, callbacks, display, losses, metrics, model_selection, networks, pairs
 from deepcluster_sk._dac import DACClustering
 from deepcluster_sk._dccm import DCCMClustering
 from deepcluster_sk._dcss import DCSSClustering
@@ -18,6 +18,7 @@ __all__ = [
     "InstabilityWarning",
     "UnreadableImageWarning",
     "augment",
+    "callbacks",
     "display",
     "image_paths",
     "load",

@@ -39,7 +39,21 @@ LAYERS = (
     {"_base"},
     {"_base_loop"},
     {"_dac", "_dccm", "_dcss"},
-    {"display", "model_selection", "_load"},
+    {"callbacks", "model_selection", "_load"},
+    {"display._shared"},
+    {
+        "display._confidence",
+        "display._embedding",
+        "display._feature_images",
+        "display._graph",
+        "display._grid",
+        "display._history",
+        "display._label_features",
+        "display._labels",
+        "display._residuals",
+        "display._search",
+    },
+    {"display"},
     {"__init__"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -1,0 +1,229 @@
+"""Callbacks for ``set_callbacks`` of the estimators, in scikit-learn's own (experimental) callback protocol."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepcluster_sk._base import BaseDeepClustering
+from deepcluster_sk._validation import check_number
+
+__all__ = ["Stage", "StageRecorder"]
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """What a network said of some samples after an epoch.
+
+    Attributes
+    ----------
+    phase : str
+        Phase of the epoch, as in ``history_``.
+    epoch : int
+        Number of the epoch within its phase, from 0.
+    n_iter : int
+        Epochs run by then, all phases together, from 1.
+    proba : ndarray of shape (n, n_clusters), float32, rows sum to 1
+        Cluster probabilities; columns are those of the fitted estimator.
+    embedding : ndarray of shape (n, n_components), float32
+        What ``transform`` gives.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deepcluster_sk.callbacks import Stage
+    >>> Stage("DCCM", epoch=4, n_iter=12, proba=np.ones((1, 1)), embedding=np.zeros((1, 2))).name
+    'DCCM, epoch 5'
+    """
+
+    phase: str
+    epoch: int
+    n_iter: int
+    proba: NDArray[Any]
+    embedding: NDArray[Any]
+
+    @property
+    def name(self) -> str:
+        """Phase and epoch, counted from 1, as a picture's legend has them."""
+        return f"{self.phase}, epoch {self.epoch + 1}"
+
+
+@dataclass
+class _Fit:
+    """A fit under way: epochs that ended, and what was said after some of them."""
+
+    n_epochs: int = 0
+    said: dict[int, tuple[NDArray[Any], NDArray[Any]]] = field(default_factory=dict)
+
+
+class StageRecorder:
+    """Keeps what the network says of some samples after some epochs of ``fit``, which it does not change.
+
+    True labels are neither needed nor kept.
+
+    Parameters
+    ----------
+    X : array-like, path-like, list of path-like, or torch Dataset
+        Samples as the estimator takes them; those of ``fit``, some of them, or others. Predicted twice an epoch, so
+        some hundred are better than all.
+    epochs : "phases" or int, default="phases"
+        "phases" keeps the first epoch, and the last one of each phase (until training ends every epoch is kept, since
+        only then is known which was the last). An integer k, at least 1, keeps the first epoch, every k-th after it,
+        and the last.
+
+    Attributes
+    ----------
+    stages : list of Stage
+        Of the fit that ended last, in the order of epochs. The last stage is that of the fitted estimator.
+    runs : list of list of Stage
+        Of every fit that ended since the recorder was made, in the order in which they ended.
+
+    See Also
+    --------
+    deepcluster_sk.display.EmbeddingDisplay : Draws them, as do others with ``from_recorder``.
+
+    Notes
+    -----
+    As with scikit-learn's ``ScoringMonitor``, ``clone`` shares the recorder, and worker processes send what they saw to
+    it. So ``stages`` of a search with ``refit=True`` are those of its best estimator. It has to be set on the estimator
+    itself, not on a Pipeline or search around it.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from deepcluster_sk import DACClustering
+    >>> from deepcluster_sk.callbacks import StageRecorder
+    >>> X = load_digits(n_class=3).images[:50]
+    >>> recorder = StageRecorder(X)
+    >>> dac = DACClustering(3, max_epochs=1, random_state=0).set_callbacks(recorder).fit(X)
+    >>> [stage.name for stage in recorder.stages]
+    ['warm-up, epoch 1', 'label start, epoch 1', 'DAC, epoch 1']
+    >>> recorder.stages[-1].proba.shape
+    (50, 3)
+    """
+
+    def __init__(self, X: Any, epochs: str | int = "phases") -> None:
+        # scikit-learn keeps it private; should it move, only this class breaks.
+        from sklearn.callback._transport import open_listener
+
+        if isinstance(epochs, str):
+            if epochs != "phases":
+                raise ValueError(f"epochs={epochs!r} must be 'phases' or an integer of at least 1.")
+        else:
+            check_number("epochs", epochs, int, 1)
+        self.X = X
+        self.epochs = epochs
+        self._runs: list[list[Stage]] = []
+        self._fits: dict[Any, _Fit] = {}  # by context: threads may fit several clones at a time
+        # Opened here and not in fit: worker processes get a pickled copy, which sends what it sees to this listener.
+        self._listener = open_listener(self._runs.append, owner=self)
+
+    @property
+    def stages(self) -> list[Stage]:
+        """Stages of the fit that ended last.
+
+        Raises
+        ------
+        ValueError
+            If none has ended.
+        """
+        if not self._runs:
+            raise ValueError("StageRecorder has no stages: fit an estimator that was given it by set_callbacks.")
+        return self._runs[-1]
+
+    @property
+    def runs(self) -> list[list[Stage]]:
+        """Stages of every fit that ended."""
+        return list(self._runs)
+
+    def setup(self, estimator: Any, context: Any) -> None:
+        """Begin a fit.
+
+        Parameters
+        ----------
+        estimator : estimator
+        context : sklearn.callback.CallbackContext
+
+        Raises
+        ------
+        TypeError
+            If the estimator is none of this package.
+        ValueError
+            If it has several restarts: it is not known before the end which one's stages are wanted.
+        """
+        if not isinstance(estimator, BaseDeepClustering):
+            raise TypeError(
+                f"StageRecorder was set on {type(estimator).__name__}, and must be set on an estimator of "
+                "deepcluster_sk itself."
+            )
+        if estimator.n_init != 1:
+            raise ValueError(f"n_init={estimator.n_init!r} must be 1: StageRecorder keeps the stages of one restart.")
+        self._fits[context] = _Fit()
+
+    def teardown(self, estimator: Any, context: Any) -> None:
+        """Forget a fit, whether it ended or failed.
+
+        Parameters
+        ----------
+        estimator : estimator
+        context : sklearn.callback.CallbackContext
+        """
+        self._fits.pop(context, None)
+
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
+        """Do nothing; the protocol asks for it.
+
+        Parameters
+        ----------
+        estimator : estimator
+        context : sklearn.callback.CallbackContext
+        """
+
+    def on_fit_task_end(self, estimator: Any, context: Any, *, fitted_estimator: Any = None) -> None:
+        """Note what the network says after an epoch; at the end of the fit, keep what was asked for.
+
+        Parameters
+        ----------
+        estimator : estimator
+        context : sklearn.callback.CallbackContext
+            Of an epoch, or of the fit.
+        fitted_estimator : estimator
+            As it would be if training ended here.
+        """
+        from sklearn.callback._transport import send
+
+        if context in self._fits:
+            send(self._listener, self._stages_of(self._fits[context], fitted_estimator))
+            return
+        fit = self._fits[context.parent]
+        if self.epochs == "phases" or fit.n_epochs % int(self.epochs) == 0:
+            fit.said[fit.n_epochs] = self._ask(fitted_estimator)
+        fit.n_epochs += 1
+
+    def _ask(self, fitted: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+        return np.asarray(fitted.predict_proba(self.X)), np.asarray(fitted.transform(self.X))
+
+    def _stages_of(self, fit: _Fit, fitted: Any) -> list[Stage]:
+        """Stages that were asked for, with the names that the history has for their epochs."""
+        history = fitted.history_
+        phases = [record["phase"] for record in history]
+        last = len(history) - 1
+        wanted = {0, *(i for i in range(last) if phases[i] != phases[i + 1])}
+        n_before = len(history) - fit.n_epochs  # those that ran before a fit was resumed from its checkpoint
+        # Columns are the network's own until fit ends; then clusters in use come first.
+        said = {n_before + i: (proba[:, fitted._cluster_order], rest) for i, (proba, rest) in fit.said.items()}
+        kept = {i: pair for i, pair in said.items() if i < last and (self.epochs != "phases" or i in wanted)}
+        kept[last] = self._ask(fitted)
+        return [Stage(phases[i], history[i]["epoch"], i + 1, *pair) for i, pair in kept.items()]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The listener's thread may add to the list of runs while another thread pickles it.
+        return {**self.__dict__, "_runs": list(self._runs), "_fits": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        from sklearn.callback._transport import can_reuse_listener, open_listener
+
+        self.__dict__.update(state)
+        if not can_reuse_listener(self._listener):
+            self._listener = open_listener(self._runs.append, owner=self)
