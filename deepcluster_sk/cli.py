@@ -28,7 +28,7 @@ from deepcluster_sk.report import write_report
 
 _METHODS = {"dac": DACClustering, "dccm": DCCMClustering, "dcss": DCSSClustering}
 # What --quick sets where nothing else is asked for.
-_QUICK = {"max_epochs": 3, "image_size": 32}
+_QUICK = {"max_epochs": 5, "image_size": 32}
 # Names within the folder of results.
 _LABELS, _REPORT, _MODEL = "labels.csv", "report.html", "model/model.safetensors"
 _SORTED, _CHECKPOINTS = "clusters", "checkpoints"
@@ -116,6 +116,8 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
     size = "side that images are resized to (default: their own, at most 64); time grows with its square"
     add("--image-size", type=int, metavar="PIXELS", help=size)
     add("--max-epochs", type=int, metavar="N", help="most epochs of each phase (default: by the number of images)")
+    neighbors = "images near in pixels that are drawn together; 5 for drawings and scans (default: 0, for photographs)"
+    add("--n-neighbors", type=int, default=0, metavar="N", help=neighbors)
     add("--n-init", type=int, default=1, metavar="N", help="networks to train; the best is kept (default: 1)")
     add("--seed", type=int, default=0, metavar="N", help="the same one gives the same clusters (default: 0)")
     add("--device", default="auto", help="such as cpu or cuda:0 (default: a GPU if there is one)")
@@ -161,6 +163,7 @@ def _cluster(options: argparse.Namespace) -> None:
         image_size=options.image_size or quick.get("image_size"),
         max_epochs=options.max_epochs or quick.get("max_epochs"),
         n_init=options.n_init,
+        n_neighbors=options.n_neighbors,
         random_state=options.seed,
         device=options.device,
         checkpoint_dir=result / _CHECKPOINTS,

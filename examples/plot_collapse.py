@@ -28,7 +28,7 @@ images, y = digits.images[:600], digits.target[:600]
 torch.manual_seed(0)
 plain = nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU())
 fragile = DCCMClustering(
-    n_clusters=10, network=plain, warmup_epochs=0, lr=1e-2, mi_weight=0, max_epochs=20, random_state=0
+    n_clusters=10, network=plain, warmup_epochs=0, lr=3e-2, mi_weight=0, max_epochs=20, random_state=0
 )
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always", CollapseWarning)

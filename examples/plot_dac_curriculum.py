@@ -7,10 +7,10 @@ DAC trains on pairs of images that it is sure are alike, or different. The thres
 move into the corners.
 """
 
-from deepcluster_sk.callbacks import StageRecorder
 from sklearn.datasets import load_digits
 
 from deepcluster_sk import DACClustering
+from deepcluster_sk.callbacks import StageRecorder
 from deepcluster_sk.display import (
     ConfidenceHistogramDisplay,
     LabelFeatureDisplay,

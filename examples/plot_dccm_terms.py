@@ -7,10 +7,10 @@ mutual information between layers (M4). The paper adds them one by one, from ran
 there, and how much once the warm-up and k-means come first, as they do by default.
 """
 
-from deepcluster_sk.callbacks import StageRecorder
 from sklearn.datasets import load_digits
 
 from deepcluster_sk import DCCMClustering
+from deepcluster_sk.callbacks import StageRecorder
 from deepcluster_sk.display import EmbeddingDisplay, GraphPrecisionRecallDisplay, PseudoGraphDisplay
 from deepcluster_sk.metrics import clustering_accuracy_score
 

@@ -7,10 +7,10 @@ surely alike or different (phase 2). Look at the residuals, which say how far a 
 cluster alone.
 """
 
-from deepcluster_sk.callbacks import StageRecorder
 from sklearn.datasets import load_digits
 
 from deepcluster_sk import DCSSClustering
+from deepcluster_sk.callbacks import StageRecorder
 from deepcluster_sk.display import EmbeddingDisplay, FilterDisplay, PairParticipationDisplay, ResidualDisplay
 from deepcluster_sk.metrics import clustering_accuracy_score
 

@@ -1,10 +1,10 @@
 """
-How many clusters? Stability narrows it down
-============================================
+How many clusters? Stability says where to look, not where to stop
+==================================================================
 
 No score finds the number of clusters by itself. What can be measured without labels is whether other seeds find the
-same clusters again, and a score of your choice. Look for the largest number that is still stable; here there are four
-digits.
+same clusters again, and whether neighbours share them. Here there are four digits. Look at the numbers where both are
+high, and at what happens beyond.
 """
 
 import matplotlib.pyplot as plt
@@ -40,3 +40,7 @@ ax.axvline(4, color="gray", linestyle="--", label="digits there are")
 ax.set(xlabel="number of clusters", ylim=(0, 1.05))
 ax.legend()
 plt.show()
+
+# %%
+# Four is among the best by both, but five and six are nearly as stable: they split a digit into two ways of writing it,
+# which are there. Two and three join digits. Only the pictures say which of these you want.

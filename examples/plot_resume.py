@@ -63,5 +63,5 @@ resumed = run(folder)
 print("the same labels:", resumed == undisturbed)
 
 # %%
-# The epochs of the two processes add up to those of the undisturbed fit, and the labels are the same, every one. A
-# fit that came to its end is found in the folder and not run again.
+# The second process went on from the last checkpoint, so at most one epoch was trained twice; and the labels are the
+# same, every one. A fit that came to its end is found in the folder and not run again.
