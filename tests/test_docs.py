@@ -9,10 +9,21 @@ from pathlib import Path
 import pytest
 
 import deepcluster_sk
-from deepcluster_sk import augment, display, exceptions, losses, metrics, model_selection, networks, pairs
+from deepcluster_sk import augment, display, exceptions, losses, metrics, model_selection, networks, pairs, report
 
 ROOT = Path(__file__).parents[1]
-PUBLIC_MODULES = (deepcluster_sk, augment, display, exceptions, losses, metrics, model_selection, networks, pairs)
+PUBLIC_MODULES = (
+    deepcluster_sk,
+    augment,
+    display,
+    exceptions,
+    losses,
+    metrics,
+    model_selection,
+    networks,
+    pairs,
+    report,
+)
 PUBLIC = {
     f"{module.__name__}.{name}": getattr(module, name)
     for module in PUBLIC_MODULES

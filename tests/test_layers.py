@@ -40,6 +40,10 @@ LAYERS = (
     {"_base_loop"},
     {"_dac", "_dccm", "_dcss"},
     {"display", "model_selection", "_load"},
+    {"report._choice", "report._pictures", "report._words"},
+    {"report._content"},
+    {"report._write"},
+    {"report"},
     {"__init__"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
