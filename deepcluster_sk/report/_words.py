@@ -15,6 +15,8 @@ from deepcluster_sk.metrics._scorers import beyond_chance
 
 # Longest value of a parameter that is shown whole.
 _MAX_LENGTH = 200
+# Where more of the labels still change at the end, longer training is worth a try.
+_UNSETTLED = 0.1
 
 
 def percent(share: float | None) -> str:
@@ -64,11 +66,17 @@ def verdict(estimator: Any) -> dict[str, Any]:
         "level": "none",
         "heading": "No warning",
         "text": "All clusters are in use"
-        + (", and samples keep theirs under random transforms well above chance." if agreement is not None else ".")
-        + " That does not make the clusters right: no true labels took part, and only looking at the pictures tells "
+        + (f", and {percent(agreement)} of the samples keep theirs under a random transform." if agreement else ".")
+        + " That does not make the clusters right: no true labels took part, and only looking at the samples tells "
         "whether they mean what you need.",
-        "advice": [],
+        "advice": _advice_on_length(report["label_change"]),
     }
+
+
+def _advice_on_length(label_change: float | None) -> list[str]:
+    if label_change is None or label_change <= _UNSETTLED:
+        return []
+    return [f"Try more epochs: {percent(label_change)} of the samples still changed cluster at the last look."]
 
 
 def trust(estimator: Any) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ const el = (tag, attributes = {}, ...children) => appended(document.createElemen
 const svg = (tag, attributes = {}, ...children) =>
   appended(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 const percent = (share) => (share === null ? "\u2013" : (100 * share).toFixed(1) + "\u00a0%");
+const brief = (share) => (share < 0.1 ? percent(share) : share.toFixed(2).slice(2) + "\u00a0%");
 const count = (n) => n.toLocaleString("en");
 const short = (value) => (Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4))));
 
@@ -46,7 +47,7 @@ function sample(id) {
 }
 
 const secondChoice = (s) =>
-  s.second === s.cluster ? "no second choice" : `then ${s.second}: ${percent(s.secondConfidence)}`;
+  s.second === s.cluster ? "no second choice" : `then ${s.second}: ${brief(s.secondConfidence)}`;
 
 // ---- Marks: ten colours and seven shapes, so that seventy clusters differ, and neighbours in both ----
 
@@ -89,8 +90,8 @@ function table(node, headings, rows, caption) {
   return node;
 }
 
-function scrolling(label, content) {
-  return el("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": label }, content);
+function scrolling(label, content, isLong = false) {
+  return el("div", { class: isLong ? "scroll long" : "scroll", role: "region", tabindex: "0", "aria-label": label }, content);
 }
 
 const clusterLink = (cluster) =>
@@ -109,7 +110,7 @@ function drawOverview() {
     el("div", { class: `note ${verdict.level}`, "data-level": verdict.level },
       el("h3", {}, (verdict.level === "none" ? "\u2713 " : "\u26a0 ") + verdict.heading),
       el("p", {}, verdict.text),
-      advice.length ? el("p", {}, "What to try, in this order:") : null,
+      advice.length ? el("p", {}, "What to try:") : null,
       advice.length ? el("ul", {}, ...advice) : null));
   const used = data.clusters.filter((cluster) => cluster.size > 0).length;
   const seconds = data.history.reduce((sum, record) => sum + (record.seconds || 0), 0);
@@ -152,7 +153,7 @@ function drawUnreadable() {
   byId("unreadable").append(
     el("h3", { id: "unreadable-title" }, `Files that cannot be read: ${count(data.n_unreadable)}`),
     el("p", { class: "quiet" }, "They are in no cluster and in no figure." + (left ? ` ${count(left)} more are not listed.` : "")),
-    scrolling("Files that cannot be read", table(el("table"), [["File"], ["What is wrong"]], rows)));
+    scrolling("Files that cannot be read", table(el("table"), [["File"], ["What is wrong"]], rows), true));
 }
 
 // ---- Galleries ----
@@ -236,12 +237,12 @@ function ticks(low, high) {
 }
 
 // Points are [epoch, value]; starts are [epoch, name] of phases that begin within them.
-function chart(title, points, starts, asPercent) {
+function chart(title, points, starts, asPercent, fromZero) {
   const [width, height, left, right, top, bottom] = [360, 190, 52, 10, 18, 28];
   const values = points.map((point) => point[1]);
   const spread = Math.max(...values) - Math.min(...values);
   const pad = spread > 0 ? 0.08 * spread : Math.max(Math.abs(values[0]) * 0.1, 0.01);
-  const low = Math.min(...values) - pad, high = Math.max(...values) + pad;
+  const low = fromZero ? 0 : Math.min(...values) - pad, high = Math.max(...values) + pad;
   const first = points[0][0], last = points[points.length - 1][0];
   const x = (epoch) => left + ((width - left - right) * (epoch - first)) / Math.max(1, last - first);
   const y = (value) => height - bottom - ((height - top - bottom) * (value - low)) / (high - low);
@@ -249,7 +250,7 @@ function chart(title, points, starts, asPercent) {
   const parts = ticks(low, high).map((value) => svg("g", {},
     svg("path", { class: "axis", d: `M${left} ${y(value)}H${width - right}` }),
     svg("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, text(value))));
-  for (const [epoch, name] of starts) {
+  for (const [epoch, name] of starts.length > 1 ? starts : []) {
     parts.push(svg("path", { class: "phase", d: `M${x(epoch)} ${top}V${height - bottom}` }),
       svg("text", { x: x(epoch) + 3, y: top - 5 }, name));
   }
@@ -268,7 +269,7 @@ const CURVES = [
   ["label_change", "Labels changed", true],
   ["clusters_in_use", "Clusters in use", false],
   ["selected_share", "Selected for training", true],
-  ["agreement", "Agreement with the first clusters", true],
+  ["agreement", "Label start: agreement with its clusters", true],
 ];
 
 function drawTraining() {
@@ -282,17 +283,17 @@ function drawTraining() {
   const phases = [...new Set(history.map((record) => record.phase))];
   const pointsOf = (name, keep) => history.map((record, i) => [i + 1, record[name], record.phase])
     .filter(([, value, phase]) => typeof value === "number" && keep(phase));
-  const starts = (points) => points.filter(([, , phase], i) => i > 0 && phase !== points[i - 1][2]).map(([epoch, , phase]) => [epoch, phase]);
-  const charts = phases.map((phase) => [`Loss, ${phase}`, pointsOf("loss", (p) => p === phase), false]);
-  charts.push(...CURVES.map(([name, title, asPercent]) => [title, pointsOf(name, () => true), asPercent]));
+  const starts = (points) => points.filter(([, , phase], i) => i === 0 || phase !== points[i - 1][2]).map(([epoch, , phase]) => [epoch, phase]);
+  const charts = phases.map((phase) => [`Loss, ${phase}`, pointsOf("loss", (p) => p === phase), false, false]);
+  charts.push(...CURVES.map(([name, title, asPercent]) => [title, pointsOf(name, () => true), asPercent, true]));
   byId("curves").append(...charts.filter(([, points]) => points.length > 0)
-    .map(([title, points, asPercent]) => chart(title, points, starts(points), asPercent)));
+    .map(([title, points, ...kind]) => chart(title, points, starts(points), ...kind)));
   const names = [...new Set(history.flatMap((record) => Object.keys(record)))];
   const rows = history.map((record, i) => [String(i + 1), ...names.map((name) =>
     record[name] === undefined || record[name] === null ? "\u2013" : typeof record[name] === "number" ? short(record[name]) : record[name])]);
   const headings = [["Number"], ...names.map((name) => [name.replaceAll("_", " "), name === "phase" ? "" : "number"])];
   byId("history").append(el("details", {}, el("summary", {}, "All figures as a table"),
-    scrolling("History of training", table(el("table"), headings, rows))));
+    scrolling("History of training", table(el("table"), headings, rows), true)));
 }
 
 // ---- Settings ----
