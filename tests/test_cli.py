@@ -16,7 +16,7 @@ from deepcluster_sk import image_paths, load
 from deepcluster_sk.cli import main
 
 SHORT = ("--n-clusters", "3", "--max-epochs", "2", "--quiet")
-DAMAGED = {"0003.png": b"text", "0020.jpg": b""}
+DAMAGED = {"broken.png": b"text", "0020.jpg": b""}
 
 
 @pytest.fixture(scope="module")

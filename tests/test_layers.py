@@ -54,6 +54,11 @@ LAYERS = (
         "display._search",
     },
     {"display"},
+    {"report._choice", "report._pictures", "report._words"},
+    {"report._content"},
+    {"report._write"},
+    {"report"},
+    {"cli"},
     {"__init__"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

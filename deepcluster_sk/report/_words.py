@@ -1,0 +1,195 @@
+"""What a report says in words: how far to trust the clustering, its key figures, parameters and versions."""
+
+import inspect
+import platform
+import re
+from typing import Any
+
+import numpy as np
+import sklearn
+import torch
+
+from deepcluster_sk._diagnostics import _NEARLY_ALL, _STABLE
+from deepcluster_sk._version import __version__
+from deepcluster_sk.metrics._scorers import beyond_chance
+
+# Longest value of a parameter that is shown whole.
+_MAX_LENGTH = 200
+# Where more of the labels still change at the end, longer training is worth a try.
+_UNSETTLED = 0.1
+
+
+def percent(share: float | None) -> str:
+    """Share as text, in per cent with one decimal."""
+    return "not measured" if share is None else f"{100 * share:.1f} %"
+
+
+def verdict(estimator: Any) -> dict[str, Any]:
+    """Whether the fit collapsed, is unstable, or neither, as the warnings of ``fit`` have it, with what to try.
+
+    Returns
+    -------
+    verdict : dict
+        "level": "collapse", "instability" or "none"; "heading" and "text": str; "advice": list of str.
+    """
+    report = estimator.fit_report_
+    n_clusters, n_used, largest = len(report["cluster_sizes"]), report["n_clusters_used"], report["largest_share"]
+    agreement = report["augmentation_agreement"]
+    if n_used < n_clusters or (n_clusters > 1 and largest > _NEARLY_ALL):
+        return {
+            "level": "collapse",
+            "heading": "The clusters collapsed",
+            "text": f"{n_used} of {n_clusters} clusters are used, and the largest holds {percent(largest)} of the "
+            "samples. A network that puts everything into one cluster agrees with itself perfectly, so the other "
+            "figures may look good all the same.",
+            "advice": [
+                "Look at the clusters in use below, epoch by epoch: if they vanish late, stop earlier with a smaller "
+                "max_epochs.",
+                "Try a smaller lr, another random_state, or n_init > 1.",
+                "Try fewer clusters: the data may not have as many distinct groups.",
+            ],
+        }
+    if n_clusters > 1 and agreement is not None and beyond_chance(agreement, estimator.labels_) < _STABLE:
+        return {
+            "level": "instability",
+            "heading": "The clusters are unstable",
+            "text": f"Only {percent(agreement)} of the samples keep their cluster when they are randomly transformed, "
+            "which is less than a third of the way from chance to always: the clusters say little about the data.",
+            "advice": [
+                "Try more epochs: a larger max_epochs, or None.",
+                "Keep the default warm-up, if it was left out.",
+                "Try an augment that changes less, or fewer clusters.",
+                "compare_with_baselines shows whether k-means does better.",
+            ],
+        }
+    return {
+        "level": "none",
+        "heading": "No warning",
+        "text": "All clusters are in use"
+        + (f", and {percent(agreement)} of the samples keep theirs under a random transform." if agreement else ".")
+        + " That does not make the clusters right: no true labels took part, and only looking at the samples tells "
+        "whether they mean what you need.",
+        "advice": _advice_on_length(report["label_change"]),
+    }
+
+
+def _advice_on_length(label_change: float | None) -> list[str]:
+    if label_change is None or label_change <= _UNSETTLED:
+        return []
+    return [f"Try more epochs: {percent(label_change)} of the samples still changed cluster at the last look."]
+
+
+def trust(estimator: Any) -> list[dict[str, Any]]:
+    """Figures of ``fit_report_`` and the history, each with what it says.
+
+    Returns
+    -------
+    figures : list of dict
+        "name" in ``fit_report_`` or of the attribute, "label", "value" as it is there, "text" and "note".
+    """
+    report, n_used = estimator.fit_report_, estimator.fit_report_["n_clusters_used"]
+    restarts = report["restart_agreement"]
+    figures = [
+        ("n_clusters_used", "Clusters in use", n_used, f"{n_used} of {len(report['cluster_sizes'])}", ""),
+        (
+            "largest_share",
+            "Largest cluster",
+            report["largest_share"],
+            percent(report["largest_share"]),
+            "Share of the training samples. Above 95 % counts as a collapse.",
+        ),
+        (
+            "mean_confidence",
+            "Mean confidence",
+            report["mean_confidence"],
+            percent(report["mean_confidence"]),
+            "Probability that the network gives to the cluster it chooses. Says how sure it is, not whether it is "
+            "right: networks tend to be surer than they should.",
+        ),
+        _stability(estimator),
+        (
+            "restart_agreement",
+            "Agreement of restarts",
+            None if restarts is None else float(np.mean(restarts)),
+            percent(None if restarts is None else float(np.mean(restarts))),
+            "n_init > 1 would tell how far other restarts agree."
+            if restarts is None
+            else "Share of the other restarts that put a sample into the same cluster. Distrust clusters in which it "
+            "is low.",
+        ),
+        *_course(estimator),
+    ]
+    return [dict(zip(("name", "label", "value", "text", "note"), figure, strict=True)) for figure in figures]
+
+
+def _stability(estimator: Any) -> tuple[str, str, float | None, str, str]:
+    agreement = estimator.fit_report_["augmentation_agreement"]
+    note = "There is no augment to move samples by."
+    if agreement is not None:
+        beyond = beyond_chance(agreement, estimator.labels_)
+        note = (
+            "Share of the training samples that keep their cluster under a random transform. With chance at 0 % and "
+            f"always at 100 %, that is {percent(beyond)}; below {percent(_STABLE)} the clusters say little."
+        )
+    return ("augmentation_agreement", "Stability under transforms", agreement, percent(agreement), note)
+
+
+def _course(estimator: Any) -> list[tuple[str, str, Any, str, str]]:
+    """How training ended."""
+    report = estimator.fit_report_
+    return [
+        (
+            "selected_share",
+            "Selected for training",
+            report["selected_share"],
+            percent(report["selected_share"]),
+            "Share of pairs or samples that took part at the end. Should rise towards 100 %, but does so whether or "
+            "not the clusters mean anything.",
+        ),
+        (
+            "label_change",
+            "Labels changed at the end",
+            report["label_change"],
+            percent(report["label_change"]),
+            "Share of samples that changed cluster at the last look. Should be near 0; more epochs may lower it.",
+        ),
+        (
+            "converged_",
+            "Converged",
+            bool(estimator.converged_),
+            "yes" if estimator.converged_ else "no",
+            "Whether the method came to its own end. Says nothing of quality.",
+        ),
+    ]
+
+
+def changed_parameters(estimator: Any) -> list[dict[str, str]]:
+    """Parameters that are not what they are by default: "name", "value" and "default", as text."""
+    given = estimator.get_params(deep=False)
+    defaults = {name: p.default for name, p in inspect.signature(type(estimator).__init__).parameters.items()}
+    shown = {name: (_text(value), _text(defaults[name])) for name, value in given.items()}
+    return [
+        {"name": name, "value": value, "default": default}
+        for name, (value, default) in shown.items()
+        if value != default
+    ]
+
+
+def _text(value: Any) -> str:
+    """A value as Python writes it, without addresses in memory, which differ from run to run."""
+    text = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+    return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}…"
+
+
+def versions() -> list[dict[str, str]]:
+    """Versions of what computed the report: "name" and "version"."""
+    return [
+        {"name": name, "version": version}
+        for name, version in (
+            ("deepcluster_sk", __version__),
+            ("Python", platform.python_version()),
+            ("torch", torch.__version__),
+            ("scikit-learn", sklearn.__version__),
+            ("NumPy", np.__version__),
+        )
+    ]
