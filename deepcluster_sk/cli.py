@@ -52,11 +52,12 @@ _CLUSTER = """\
 Cluster the images in PHOTOS and the folders in it. RESULT then has
 
   labels.csv     path, cluster and confidence (0 to 1) of every image
-  report.html    pictures of the clusters and how far to trust them: open it in a browser
+  report.html    pictures of the clusters, and how far to trust them; for a browser
   model/         what "predict" and "report" load
   clusters/      the images in a folder for each cluster, with --sort
 
-While it runs, RESULT/checkpoints is kept: after Ctrl-C or a power cut the same command goes on where it was."""
+While it runs, RESULT/checkpoints is kept: after Ctrl-C or a power cut the same command goes on
+where it was."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -55,7 +55,7 @@ def test_cluster_writes_labels_model_and_report(photos, result, capsys):
     assert_array_equal([int(row["cluster"]) for row in rows], estimator.labels_)
     proba = estimator.predict_proba(readable)
     assert_allclose([float(row["confidence"]) for row in rows], proba.max(axis=1), atol=1e-4)
-    assert (result / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert (result / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     assert sorted(path.name for path in result.iterdir()) == ["clusters", "labels.csv", "model", "report.html"]
 
 
@@ -225,7 +225,8 @@ def test_a_command_that_was_interrupted_goes_on_where_it_was(photos, tmp_path):
 def test_printing_to_a_pipe_that_is_closed_is_no_error(photos, result):
     process = run("predict", str(result), str(photos), "--quiet")
     process.stdout.close()
-    err = process.stderr.read()
+    with process.stderr:
+        err = process.stderr.read()
     assert process.wait(timeout=120) == 1
     assert "Traceback" not in err
     assert "BrokenPipe" not in err
