@@ -9,20 +9,9 @@ from pathlib import Path
 import pytest
 
 import deepcluster_sk
-<<<<<<< HEAD
-from deepcluster_sk import augment, callbacks, display, exceptions, losses, metrics, model_selection, networks, pairs
-=======
-from deepcluster_sk import augment, display, exceptions, losses, metrics, model_selection, networks, pairs, report
->>>>>>> 087cbe03e75029b6b068d16a967c5c433a099019
-
-ROOT = Path(__file__).parents[1]
-PUBLIC_MODULES = (
-    deepcluster_sk,
+from deepcluster_sk import (
     augment,
-<<<<<<< HEAD
     callbacks,
-=======
->>>>>>> 087cbe03e75029b6b068d16a967c5c433a099019
     display,
     exceptions,
     losses,
@@ -30,10 +19,22 @@ PUBLIC_MODULES = (
     model_selection,
     networks,
     pairs,
-<<<<<<< HEAD
-=======
     report,
->>>>>>> 087cbe03e75029b6b068d16a967c5c433a099019
+)
+
+ROOT = Path(__file__).parents[1]
+PUBLIC_MODULES = (
+    deepcluster_sk,
+    augment,
+    callbacks,
+    display,
+    exceptions,
+    losses,
+    metrics,
+    model_selection,
+    networks,
+    pairs,
+    report,
 )
 PUBLIC = {
     f"{module.__name__}.{name}": getattr(module, name)
