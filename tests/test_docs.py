@@ -1,12 +1,16 @@
 """What the documentation names exists, and every public name is documented with an example."""
 
 import ast
+import doctest
 import importlib
 import inspect
 import re
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import deepcluster_sk
 from deepcluster_sk import (
@@ -176,12 +180,26 @@ def test_every_row_of_the_table_of_equations_names_a_test():
     assert [row for row in rows if "``tests/" not in row] == []
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/user_guide.rst", "docs/index.rst"])
+@pytest.mark.parametrize("document", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.rst"))])
 def test_files_that_a_document_shows_exist(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     links = re.findall(r"\]\((?!http)([^)#]+)\)", text) + re.findall(r"\.\. image:: (\S+)", text)
     base = (ROOT / document).parent
     assert [link for link in links if not (base / link).exists()] == []
+
+
+def test_examples_of_the_user_guide_do_what_they_show(digits, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    images = digits[0][:60]
+    for i, image in enumerate(images):
+        Image.fromarray((image * 255).astype(np.uint8)).save(f"photos/{i:02}.png")
+    Path("photos/broken.png").write_text("no image")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the file that cannot be read, and that two epochs are few
+        result = doctest.testfile(str(ROOT / "docs/user_guide.rst"), module_relative=False, globs={"images": images})
+    assert result.attempted > 10
+    assert result.failed == 0
 
 
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("plot_*.py")), ids=lambda path: path.stem)
@@ -192,3 +210,9 @@ def test_example_is_short_and_uses_only_what_is_public(example):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("deepcluster_sk"):
             for alias in node.names:
                 assert f"{node.module}.{alias.name}" in PUBLIC
+
+
+@pytest.mark.parametrize("name", [name for name in display.__all__ if name.endswith("Display")])
+def test_every_display_is_in_the_gallery(name):
+    examples = [path.read_text(encoding="utf-8") for path in (ROOT / "examples").glob("plot_*.py")]
+    assert any(f"{name}.from_" in example for example in examples)
