@@ -182,7 +182,8 @@ class AlignedConfusionMatrixDisplay:
         for i, j in np.argwhere(inner.confusion_matrix == 0):
             inner.text_[i, j].set_text("")
         is_long = max(len(name) for name in self.clusters) > 3
-        ax.set_xticks(range(len(self.clusters)), self.clusters, rotation=45 if is_long else 0)
+        slant: Any = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if is_long else {}
+        ax.set_xticks(range(len(self.clusters)), self.clusters, **slant)
         ax.set_yticks(range(len(self.classes)), self.classes)
         ax.set(xlabel="cluster", ylabel="true class")
         inner.im_.colorbar.set_label("samples")
@@ -334,19 +335,20 @@ class ClusterSizeDisplay:
         """
         plt = pyplot()
         sizes = np.asarray(self.sizes)
-        ax = own_axes(ax, figsize=(min(2.0 + 0.5 * len(sizes), 16.0), 3.4))
+        axis = own_axes(ax, figsize=(min(2.0 + 0.5 * len(sizes), 16.0), 3.4))
         at = np.arange(len(sizes))
         if self.confidence is None:
-            ax.bar(at, sizes, color="0.6")
+            axis.bar(at, sizes, color="0.6")
         else:
             confidence = np.asarray(self.confidence, dtype=np.float64)
             scale = plt.cm.ScalarMappable(plt.Normalize(0, 1), cmap="cividis")
-            bars = ax.bar(at, sizes, color=scale.to_rgba(np.nan_to_num(confidence)))
+            bars = axis.bar(at, sizes, color=scale.to_rgba(np.nan_to_num(confidence)))
             names = ["" if np.isnan(value) else f"{value:.2f}" for value in confidence]
-            ax.bar_label(bars, names, padding=2, fontsize="small")
-            ax.figure.colorbar(scale, ax=ax, label="mean largest probability")
-            ax.margins(y=0.1)
-        ax.set_xticks(at, [str(name) for name in self.clusters])
-        ax.set(xlabel="cluster", ylabel="samples")
-        self.ax_, self.figure_ = ax, ax.figure
+            axis.bar_label(bars, names, padding=2, fontsize="small")
+            axis.figure.colorbar(scale, ax=axis, label="mean largest probability")
+            axis.margins(y=0.1)
+        axis.set_xticks(at, [str(name) for name in self.clusters])
+        axis.set(xlabel="cluster", ylabel="samples")
+        axis.yaxis.get_major_locator().set_params(integer=True)
+        self.ax_, self.figure_ = axis, axis.figure
         return self
