@@ -7,7 +7,16 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
 from deepcluster_sk._input import is_array
-from deepcluster_sk.display._shared import check_labels, check_proba, method_of, own_axes, proba_of, pyplot, readable
+from deepcluster_sk.display._shared import (
+    check_labels,
+    check_proba,
+    method_of,
+    own_axes,
+    proba_of,
+    pyplot,
+    readable,
+    use_whole_numbers,
+)
 from deepcluster_sk.metrics import align_labels
 
 if TYPE_CHECKING:
@@ -349,6 +358,6 @@ class ClusterSizeDisplay:
             axis.margins(y=0.1)
         axis.set_xticks(at, [str(name) for name in self.clusters])
         axis.set(xlabel="cluster", ylabel="samples")
-        axis.yaxis.get_major_locator().set_params(integer=True)
+        use_whole_numbers(axis.yaxis)
         self.ax_, self.figure_ = axis, axis.figure
         return self
