@@ -155,10 +155,12 @@ class AlignedConfusionMatrixDisplay:
         """
         true, pred = np.asarray(labels_true), np.asarray(labels_pred)
         aligned = align_labels(true, pred)
-        true = true.astype(aligned.dtype)
-        names = np.union1d(true, aligned)
-        matrix = confusion_matrix(true, aligned, labels=names)
-        classes = [str(name) if name in true else "no class" for name in names]
+        known = np.unique(true.astype(aligned.dtype))
+        names = np.concatenate([known, np.setdiff1d(aligned, known)])
+        place = {name: i for i, name in enumerate(names.tolist())}  # classes may be numbers that are no integers
+        codes = [[place[name] for name in labels.tolist()] for labels in (true.astype(aligned.dtype), aligned)]
+        matrix = confusion_matrix(*codes, labels=np.arange(len(names)))
+        classes = [str(name) for name in known] + ["no class"] * (len(names) - len(known))
         # Each name stands for one cluster at most, so that its first sample tells which.
         first = [np.flatnonzero(aligned == name)[:1] for name in names]
         clusters = [str(pred[at[0]]) if len(at) else "no cluster" for at in first]
