@@ -74,7 +74,7 @@ def use_whole_numbers(axis: Any) -> None:
     """Ticks at whole numbers alone."""
     from matplotlib.ticker import MaxNLocator
 
-    axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
 
 
 def last_step(estimator: Any) -> Any:
