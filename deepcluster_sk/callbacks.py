@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,7 +116,8 @@ class StageRecorder:
         self.X = X
         self.epochs = epochs
         self._runs: list[list[Stage]] = []
-        self._fits: dict[Any, _Fit] = {}  # by context: threads may fit several clones at a time
+        # By context, since threads may fit several clones at a time; weak, so that a fit that fails leaves nothing.
+        self._fits: WeakKeyDictionary[Any, _Fit] = WeakKeyDictionary()
         # Opened here and not in fit: worker processes get a pickled copy, which sends what it sees to this listener.
         self._listener = open_listener(self._runs.append, owner=self)
 
@@ -212,18 +214,19 @@ class StageRecorder:
         wanted = {0, *(i for i in range(last) if phases[i] != phases[i + 1])}
         n_before = len(history) - fit.n_epochs  # those that ran before a fit was resumed from its checkpoint
         # Columns are the network's own until fit ends; then clusters in use come first.
-        said = {n_before + i: (proba[:, fitted._cluster_order], rest) for i, (proba, rest) in fit.said.items()}
+        said = {n_before + i: (proba[:, list(fitted._cluster_order)], rest) for i, (proba, rest) in fit.said.items()}
         kept = {i: pair for i, pair in said.items() if i < last and (self.epochs != "phases" or i in wanted)}
         kept[last] = self._ask(fitted)
         return [Stage(phases[i], history[i]["epoch"], i + 1, *pair) for i, pair in kept.items()]
 
     def __getstate__(self) -> dict[str, Any]:
         # The listener's thread may add to the list of runs while another thread pickles it.
-        return {**self.__dict__, "_runs": list(self._runs), "_fits": {}}
+        return {**self.__dict__, "_runs": list(self._runs), "_fits": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         from sklearn.callback._transport import can_reuse_listener, open_listener
 
         self.__dict__.update(state)
+        self._fits = WeakKeyDictionary()
         if not can_reuse_listener(self._listener):
             self._listener = open_listener(self._runs.append, owner=self)

@@ -1,21 +1,25 @@
-"""ClusterGridDisplay: what is shown where, for every layout of images."""
+"""ClusterGridDisplay and FilterDisplay: what is shown where, for every layout of images; what all displays share."""
 
 import builtins
+import inspect
 
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from torch import nn
 
-from deepcluster_sk import DACClustering
-from deepcluster_sk.display import ClusterGridDisplay
+from deepcluster_sk import DACClustering, display
+from deepcluster_sk.display import ClusterGridDisplay, FilterDisplay
+from deepcluster_sk.exceptions import UnreadableImageWarning
 from deepcluster_sk.metrics import confidence_scorer
 
 matplotlib.use("agg")
@@ -178,7 +182,35 @@ def test_unfitted_estimator_raises():
         ClusterGridDisplay.from_estimator(DACClustering(2), GRAY)
 
 
-def test_missing_matplotlib_names_the_extra(monkeypatch):
+# One of each display, from data alone.
+ONE_OF_EACH = (
+    display.AlignedConfusionMatrixDisplay(np.eye(2, dtype=int), ["a", "b"], ["0", "1"]),
+    ClusterGridDisplay(GRAY, np.zeros(3), np.ones(3)),
+    display.ClusterSizeDisplay([0, 1], [2, 3]),
+    display.ConfidenceHistogramDisplay([np.array([0.5, 1.0])], ["end"]),
+    display.EmbeddingDisplay([np.zeros((2, 2))], [np.array([0, 1])]),
+    FilterDisplay(np.ones((2, 1, 3, 3))),
+    display.GraphPrecisionRecallDisplay([1], [0.5], [0.5]),
+    display.LabelFeatureDisplay(np.eye(3), np.arange(3)),
+    display.LabelFeatureImagesDisplay(GRAY, np.eye(3), ["sure"] * 3),
+    display.PairParticipationDisplay([1], [0.5]),
+    display.PseudoGraphDisplay(np.eye(2, dtype=bool), np.arange(2)),
+    display.ResidualDisplay([np.array([0.5, 1.0])], ["end"]),
+    display.SearchCurveDisplay(["k"], [[1, 2]], np.ones(2), np.zeros(2)),
+    display.TrainingCurveDisplay([{"phase": "DAC", "loss": 1.0}]),
+)
+
+
+def name_of(one):
+    return type(one).__name__
+
+
+def test_each_display_is_there():
+    assert sorted(map(name_of, ONE_OF_EACH)) == sorted(display.__all__)
+
+
+@pytest.mark.parametrize("one", ONE_OF_EACH, ids=name_of)
+def test_missing_matplotlib_names_the_extra(one, monkeypatch):
     real_import = builtins.__import__
 
     def no_matplotlib(name, *args, **kwargs):
@@ -188,4 +220,103 @@ def test_missing_matplotlib_names_the_extra(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", no_matplotlib)
     with pytest.raises(ImportError, match=r"deepcluster_sk\[plot\]"):
-        ClusterGridDisplay(GRAY, np.zeros(3), np.ones(3)).plot()
+        one.plot()
+
+
+@pytest.mark.parametrize("one", ONE_OF_EACH, ids=name_of)
+def test_data_are_kept_under_their_names_and_plot_gives_the_display(one):
+    before = {name: repr(value) for name, value in vars(one).items() if not name.endswith("_")}
+    assert list(before) == list(inspect.signature(type(one)).parameters)
+    assert one.plot() is one
+    assert one.figure_ is np.ravel(one.axes_ if hasattr(one, "axes_") else one.ax_)[0].figure
+    assert {name: repr(value) for name, value in vars(one).items() if not name.endswith("_")} == before
+
+
+@pytest.mark.parametrize("one", ONE_OF_EACH, ids=name_of)
+def test_all_that_is_drawn_lies_within_the_figure(one):
+    figure = one.plot().figure_
+    figure.canvas.draw()
+    drawn, whole = figure.get_tightbbox(), figure.bbox_inches
+    assert np.all(drawn.min >= whole.min - 0.01)
+    assert np.all(drawn.max <= whole.max + 0.01)
+
+
+def test_filters_stand_side_by_side_in_order():
+    filters = np.arange(5.0).reshape(5, 1, 1, 1) * np.ones((1, 1, 2, 2))
+    shown = picture(FilterDisplay(filters).plot(n_columns=3))
+    assert shown.shape == (5, 8)
+    assert_array_equal(shown[0, [0, 3, 6]], [0, 1, 2])
+    assert_array_equal(shown[3, [0, 3]], [3, 4])
+    assert np.isnan(shown[3, 6])
+    assert np.isnan(shown[2]).all()
+
+
+def test_colours_of_weights_are_centred_on_zero():
+    shown = FilterDisplay(np.array([-2.0, 1.0]).reshape(2, 1, 1, 1)).plot()
+    assert shown.ax_.images[0].get_clim() == (-2, 2)
+    assert shown.figure_.axes[1].get_ylabel() == "weight"
+
+
+def test_filters_of_colour_images_are_shown_in_colour_each_in_its_range():
+    filters = np.random.default_rng(0).normal(size=(2, 3, 4, 4)) * np.array([1, 100]).reshape(2, 1, 1, 1)
+    filters[0] = np.clip(filters[0], -1, 1)
+    shown = np.asarray(FilterDisplay(filters).plot().ax_.images[0].get_array())
+    for i, weights in enumerate(filters):
+        tile = shown[:, 5 * i : 5 * i + 4]
+        expected = (weights - weights.min()) / (weights.max() - weights.min())
+        assert_allclose(tile[..., :3], expected.transpose(1, 2, 0))
+        assert_array_equal(tile[..., 3], 1)
+    assert_array_equal(shown[:, 4], 0)
+
+
+def test_filters_of_other_images_are_averaged_over_channels():
+    filters = np.random.default_rng(0).normal(size=(1, 5, 3, 3))
+    assert_allclose(picture(FilterDisplay(filters).plot()), filters.mean(1)[0])
+
+
+def test_filters_of_an_estimator_are_those_of_its_first_convolution(digits):
+    dac = DACClustering(3, max_epochs=1, random_state=0).fit(digits[0][:50])
+    shown = FilterDisplay.from_estimator(dac)
+    first = next(layer for layer in dac.module_.modules() if isinstance(layer, nn.Conv2d))
+    assert_array_equal(shown.filters, first.weight.detach().numpy())
+
+
+def test_estimators_without_filters_raise(digits):
+    with pytest.raises(NotFittedError):
+        FilterDisplay.from_estimator(DACClustering(3))
+    with pytest.raises(TypeError, match="GaussianMixture must have the attribute module_"):
+        FilterDisplay.from_estimator(GaussianMixture(1).fit([[0.0], [1.0]]))
+    vectors = DACClustering(3, max_epochs=1, random_state=0).fit(digits[0][:50].reshape(50, -1))
+    with pytest.raises(ValueError, match="convolution of images"):
+        FilterDisplay.from_estimator(vectors)
+
+
+@pytest.mark.parametrize(
+    ("filters", "n_columns", "match"), [(np.ones((2, 3)), 1, "filters"), (np.ones((2, 1, 3, 3)), 0, "n_columns")]
+)
+def test_bad_filters_raise(filters, n_columns, match):
+    with pytest.raises(ValueError, match=match):
+        FilterDisplay(filters).plot(n_columns=n_columns)
+
+
+def test_folder_with_an_unreadable_file_is_drawn_without_it(tmp_path, digits):
+    for i, image in enumerate(digits[0][:12]):
+        Image.fromarray((255 * image).astype(np.uint8)).save(tmp_path / f"{i:02}.png")
+    (tmp_path / "05.png").write_bytes(b"no image")
+    dac = DACClustering(3, max_epochs=1, on_error="skip", random_state=0)
+    with pytest.warns(UnreadableImageWarning):
+        dac.fit(tmp_path)
+    with pytest.warns(UnreadableImageWarning):
+        shown = ClusterGridDisplay.from_estimator(dac, tmp_path)
+    assert shown.images.shape == (11, 8, 8, 3)
+    assert_array_equal(shown.labels, dac.labels_)
+
+
+def test_files_for_an_estimator_that_reads_none_raise():
+    with pytest.raises(TypeError, match="GivenProba reads no files"):
+        ClusterGridDisplay.from_estimator(GivenProba(PROBA), ["a.png", "b.png", "c.png"])
+
+
+def test_images_that_the_estimator_resizes_are_drawn_as_it_sees_them(digits):
+    dac = DACClustering(3, image_size=6, max_epochs=1, random_state=0).fit(digits[0][:50])
+    assert ClusterGridDisplay.from_estimator(dac, digits[0][:20]).images.shape == (20, 6, 6, 1)

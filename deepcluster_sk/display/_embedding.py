@@ -266,15 +266,17 @@ class EmbeddingDisplay:
         n_panels = len(self.positions)
         n_columns = 2 if n_panels == 4 else min(n_panels, 3)
         n_rows = -(-n_panels // n_columns)
-        panels = own_panels(ax, n_panels, (n_rows, n_columns), figsize=(1.2 + 3.6 * n_columns, 3.8 * n_rows))
-        titles = [""] * n_panels if self.stages is None else self.stages
         names = np.unique(np.concatenate([np.asarray(labels) for labels in self.labels]))
+        n_legend_columns = -(-len(names) // 12)
+        figsize = 0.4 + 0.8 * n_legend_columns + 3.6 * n_columns, 3.8 * n_rows
+        panels = own_panels(ax, n_panels, (n_rows, n_columns), figsize=figsize)
+        titles = [""] * n_panels if self.stages is None else self.stages
         for panel, positions, labels, title in zip(panels, self.positions, self.labels, titles, strict=True):
             draw_points(panel, positions, np.asarray(labels), names)
             panel.set_title(title, fontsize="medium")
             panel.set(xticks=[], yticks=[], xlabel=f"{_AXIS[self.method]} 1", ylabel=f"{_AXIS[self.method]} 2")
         legend = panels[min(n_panels, n_columns) - 1].legend
-        legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, ncols=-(-len(names) // 12), markerscale=1.5)
+        legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, ncols=n_legend_columns, markerscale=1.5)
         self.axes_, self.figure_ = panels, panels[0].figure
         return self
 

@@ -276,9 +276,9 @@ def _one_of_each_first(
     order = members[np.argsort(score[members], kind="stable")]
     if labels is None:
         return order
-    seen: dict[int, int] = {}
-    turn = []
+    n_seen = dict.fromkeys(labels[order].tolist(), 0)
+    turns = []
     for label in labels[order].tolist():
-        seen[label] = seen.get(label, 0) + 1
-        turn.append((seen[label], label))
-    return order[np.lexsort(np.array(turn).T[::-1])] if len(order) else order
+        turns.append(n_seen[label])
+        n_seen[label] += 1
+    return order[np.argsort(turns, kind="stable")]

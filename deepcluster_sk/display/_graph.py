@@ -20,6 +20,7 @@ from deepcluster_sk.display._shared import (
     proba_of,
     readable,
     stages_of,
+    use_whole_numbers,
 )
 from deepcluster_sk.metrics import bcubed_graph_precision_recall
 from deepcluster_sk.pairs import cosine_similarity_matrix, pseudo_graph
@@ -338,12 +339,10 @@ class GraphPrecisionRecallDisplay:
 
         Raises
         ------
-        ImportError
-            If matplotlib is not installed.
+        ImportError, ValueError
+            As there; and if nothing was recorded.
         TypeError
             If ``recorder`` is no :class:`~deepcluster_sk.callbacks.StageRecorder`.
-        ValueError
-            If it recorded nothing, y is not of the length of its samples, or ``threshold`` is out of its range.
 
         Examples
         --------
@@ -389,7 +388,7 @@ class GraphPrecisionRecallDisplay:
         axis.plot(epochs, np.asarray(self.precision), marker="o", color=COLORS[0], label="precision")
         axis.plot(epochs, np.asarray(self.recall), marker="s", linestyle="--", color=COLORS[2], label="recall")
         axis.set(xlabel="epoch (all phases together)", ylabel="BCubed score of the pseudo-graph", ylim=(0, 1.05))
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        use_whole_numbers(axis.xaxis)
         axis.legend(frameon=False)
         self.ax_, self.figure_ = axis, axis.figure
         return self

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deepcluster_sk.display._shared import COLORS, history_of, own_axes, own_panels
+from deepcluster_sk.display._shared import COLORS, history_of, own_axes, own_panels, use_whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -149,9 +149,13 @@ class TrainingCurveDisplay:
         """
         phases = _phases(self.history)
         axes = own_panels(ax, 3, (3, 1), figsize=(6.4, 6.0), sharex=True)
+        from matplotlib.lines import Line2D
+
+        handles = []
         for i, (phase, epochs) in enumerate(phases):
             records = [self.history[epoch - 1] for epoch in epochs]
-            style = {"color": COLORS[i % len(COLORS)], "label": phase, "marker": "o", "markersize": 3}
+            style: dict[str, Any] = {"color": COLORS[i % len(COLORS)], "label": phase, "marker": "o", "markersize": 3}
+            handles.append(Line2D([], [], **style))
             _line(axes[0], epochs, [record.get("loss") for record in records], **style)
             _line(axes[1], epochs, _label_changes(records), **style)
             sizes = [record.get("cluster_sizes") for record in records]
@@ -163,11 +167,11 @@ class TrainingCurveDisplay:
         losses = [record["loss"] for record in self.history if "loss" in record]
         if losses and min(losses) > 0 and max(losses) > _WIDE * min(losses):
             _use_log_scale(axes[0])
-        axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
+        axes[0].legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
         axes[1].set_ylim(bottom=0)
         axes[2].set_ylim(bottom=0)
-        axes[2].yaxis.get_major_locator().set_params(integer=True)
-        axes[2].xaxis.get_major_locator().set_params(integer=True)
+        use_whole_numbers(axes[2].yaxis)
+        use_whole_numbers(axes[2].xaxis)
         axes[2].set_xlabel(_EPOCH)
         self.axes_, self.figure_ = axes, axes[0].figure
         return self
@@ -322,7 +326,7 @@ class PairParticipationDisplay:
             axis.set_ylabel("share (%)")
             axis.legend(frameon=False)
         axis.set(xlabel=_EPOCH, ylim=(0, 105))
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        use_whole_numbers(axis.xaxis)
         self.ax_, self.figure_ = axis, axis.figure
         return self
 

@@ -7,7 +7,16 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
 from deepcluster_sk._input import is_array
-from deepcluster_sk.display._shared import check_labels, check_proba, method_of, own_axes, proba_of, pyplot, readable
+from deepcluster_sk.display._shared import (
+    check_labels,
+    check_proba,
+    method_of,
+    own_axes,
+    proba_of,
+    pyplot,
+    readable,
+    use_whole_numbers,
+)
 from deepcluster_sk.metrics import align_labels
 
 if TYPE_CHECKING:
@@ -146,10 +155,12 @@ class AlignedConfusionMatrixDisplay:
         """
         true, pred = np.asarray(labels_true), np.asarray(labels_pred)
         aligned = align_labels(true, pred)
-        true = true.astype(aligned.dtype)
-        names = np.union1d(true, aligned)
-        matrix = confusion_matrix(true, aligned, labels=names)
-        classes = [str(name) if name in true else "no class" for name in names]
+        known = np.unique(true.astype(aligned.dtype))
+        names = np.concatenate([known, np.setdiff1d(aligned, known)])
+        place = {name: i for i, name in enumerate(names.tolist())}  # classes may be numbers that are no integers
+        codes = [[place[name] for name in labels.tolist()] for labels in (true.astype(aligned.dtype), aligned)]
+        matrix = confusion_matrix(*codes, labels=np.arange(len(names)))
+        classes = [str(name) for name in known] + ["no class"] * (len(names) - len(known))
         # Each name stands for one cluster at most, so that its first sample tells which.
         first = [np.flatnonzero(aligned == name)[:1] for name in names]
         clusters = [str(pred[at[0]]) if len(at) else "no cluster" for at in first]
@@ -182,7 +193,8 @@ class AlignedConfusionMatrixDisplay:
         for i, j in np.argwhere(inner.confusion_matrix == 0):
             inner.text_[i, j].set_text("")
         is_long = max(len(name) for name in self.clusters) > 3
-        ax.set_xticks(range(len(self.clusters)), self.clusters, rotation=45 if is_long else 0)
+        slant: Any = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if is_long else {}
+        ax.set_xticks(range(len(self.clusters)), self.clusters, **slant)
         ax.set_yticks(range(len(self.classes)), self.classes)
         ax.set(xlabel="cluster", ylabel="true class")
         inner.im_.colorbar.set_label("samples")
@@ -334,19 +346,20 @@ class ClusterSizeDisplay:
         """
         plt = pyplot()
         sizes = np.asarray(self.sizes)
-        ax = own_axes(ax, figsize=(min(2.0 + 0.5 * len(sizes), 16.0), 3.4))
+        axis = own_axes(ax, figsize=(min(2.0 + 0.5 * len(sizes), 16.0), 3.4))
         at = np.arange(len(sizes))
         if self.confidence is None:
-            ax.bar(at, sizes, color="0.6")
+            axis.bar(at, sizes, color="0.6")
         else:
             confidence = np.asarray(self.confidence, dtype=np.float64)
             scale = plt.cm.ScalarMappable(plt.Normalize(0, 1), cmap="cividis")
-            bars = ax.bar(at, sizes, color=scale.to_rgba(np.nan_to_num(confidence)))
+            bars = axis.bar(at, sizes, color=scale.to_rgba(np.nan_to_num(confidence)))
             names = ["" if np.isnan(value) else f"{value:.2f}" for value in confidence]
-            ax.bar_label(bars, names, padding=2, fontsize="small")
-            ax.figure.colorbar(scale, ax=ax, label="mean largest probability")
-            ax.margins(y=0.1)
-        ax.set_xticks(at, [str(name) for name in self.clusters])
-        ax.set(xlabel="cluster", ylabel="samples")
-        self.ax_, self.figure_ = ax, ax.figure
+            axis.bar_label(bars, names, padding=2, fontsize="small")
+            axis.figure.colorbar(scale, ax=axis, label="mean largest probability")
+            axis.margins(y=0.1)
+        axis.set_xticks(at, [str(name) for name in self.clusters])
+        axis.set(xlabel="cluster", ylabel="samples")
+        use_whole_numbers(axis.yaxis)
+        self.ax_, self.figure_ = axis, axis.figure
         return self

@@ -70,6 +70,13 @@ def own_panels(ax: Any, n_panels: int, shape: tuple[int, int], **figure: Any) ->
     return panels
 
 
+def use_whole_numbers(axis: Any) -> None:
+    """Ticks at whole numbers alone."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+
+
 def last_step(estimator: Any) -> Any:
     """The clusterer itself: the last step of a Pipeline, of the best estimator of a search."""
     estimator = getattr(estimator, "best_estimator_", estimator)
