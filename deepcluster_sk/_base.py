@@ -107,8 +107,8 @@ class BaseDeepClustering(
         n_epochs = default_epochs(n_samples, at_500)
         return n_epochs if self.max_epochs is None else min(n_epochs, self.max_epochs)
 
+    @all_or_nothing  # outside, for callbacks are torn down by an attribute that it takes away
     @with_callbacks  # type: ignore[untyped-decorator]
-    @all_or_nothing
     def fit(self, X: Any, y: Any = None) -> Self:
         """Cluster the samples.
 
@@ -214,7 +214,8 @@ class BaseDeepClustering(
 
         def end(epoch: Any) -> bool:
             def so_far() -> dict[str, Any]:
-                return self._fitted_attributes(copy.deepcopy(network).eval(), samples, range(self.n_clusters))
+                fitted = self._fitted_attributes(copy.deepcopy(network).eval(), samples, range(self.n_clusters))
+                return {**fitted, "history_": list(monitor.history)}
 
             return bool(epoch.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=so_far))
 

@@ -291,7 +291,7 @@ class StopAfter:
         self.seen.clear()
 
     def teardown(self, estimator, context):
-        pass
+        self.is_torn_down = True
 
     def on_fit_task_begin(self, estimator, context):
         pass
@@ -299,6 +299,7 @@ class StopAfter:
     def on_fit_task_end(self, estimator, context, *, X, fitted_estimator):
         if context.task_name == "epoch":
             self.seen.append(fitted_estimator.predict(X))
+            assert len(fitted_estimator.history_) == len(self.seen)
         return len(self.seen) >= self.n_epochs
 
 
@@ -312,6 +313,22 @@ def test_callbacks_see_a_fitted_estimator_and_can_stop(Estimator, X):
     assert not estimator.converged_
     assert all(labels.shape == (len(X),) for labels in stop.seen)
     assert_array_equal(estimator.predict(X), estimator.labels_)
+
+
+@short
+@each
+def test_callbacks_are_torn_down_when_a_fit_fails(Estimator, X):
+    def fail_at_last(batch, generator):
+        if stop.seen:
+            raise RuntimeError("no more")
+        return batch
+
+    stop = StopAfter(3)
+    estimator = Estimator(n_clusters=4, augment=fail_at_last, random_state=0).set_callbacks(stop)
+    with pytest.raises(RuntimeError, match="no more"):
+        estimator.fit(X)
+    assert stop.is_torn_down
+    assert not hasattr(estimator, "history_")
 
 
 def run_of(labels, loss=0.0, **changes):
