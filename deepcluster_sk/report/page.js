@@ -359,16 +359,16 @@ function drawMap() {
     const [x, y] = place(point);
     if (!visible(point) || x < -40 || y < -40 || x > wide + 40 || y > high + 40) continue;
     const size = points.length > 4000 ? 0.8 : 1;
+    let [markX, markY] = [x, y];
+    context.fillStyle = colours[point.cluster];
     if (map.asPictures) {
       context.setTransform(ratio, 0, 0, ratio, 0, 0);
-      context.fillStyle = colours[point.cluster];
       const tall = (PICTURE * data.sheets.height) / data.sheets.width;
       context.fillRect(x - PICTURE / 2 - 2, y - tall / 2 - 2, PICTURE + 4, tall + 4);
       drawPicture(context, point, x - PICTURE / 2, y - tall / 2, PICTURE, tall);
-      continue;
+      [markX, markY] = [x - PICTURE / 2, y - tall / 2];
     }
-    context.setTransform(ratio * size, 0, 0, ratio * size, x * ratio, y * ratio);
-    context.fillStyle = colours[point.cluster];
+    context.setTransform(ratio * size, 0, 0, ratio * size, markX * ratio, markY * ratio);
     context.fill(shapes[point.cluster % SHAPES.length]);
     context.stroke(shapes[point.cluster % SHAPES.length]);
   }
