@@ -96,6 +96,7 @@ def test_all_pictures_decode(opened, report):
     broken = page.evaluate(
         """async () => {
             const images = [...document.querySelectorAll("img")];
+            images.forEach((image) => { image.loading = "eager"; });
             const results = await Promise.allSettled(images.map((image) => image.decode()));
             return results.filter((result) => result.status === "rejected").length;
         }"""
@@ -259,16 +260,18 @@ def test_theme_follows_the_system_until_the_switch_is_used(opened, report):
     assert page.evaluate(theme) == "dark"
     assert page.evaluate(colour) == "rgb(20, 24, 29)"
     page.emulate_media(color_scheme="light")
-    assert page.evaluate(theme) == "light"
+    page.wait_for_function(f"{theme} === 'light'")
     assert switch.get_attribute("aria-pressed") == "false"
     before = page.evaluate("document.getElementById('map-canvas').toDataURL()")
     switch.click()
     assert page.evaluate(theme) == "dark"
     assert switch.get_attribute("aria-pressed") == "true"
     assert page.evaluate("document.getElementById('map-canvas').toDataURL()") != before
-    page.emulate_media(color_scheme="dark")
-    page.emulate_media(color_scheme="light")
-    assert page.evaluate(theme) == "dark"
+    for scheme in ("dark", "light"):
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_function(f"matchMedia('(prefers-color-scheme: {scheme})').matches")
+        page.wait_for_timeout(100)
+        assert page.evaluate(theme) == "dark"
 
 
 def test_motion_is_reduced_where_that_is_asked_for(opened, report):

@@ -532,7 +532,8 @@ function listenToPointers() {
   for (const name of ["pointerup", "pointercancel", "pointerleave"]) {
     box.addEventListener(name, (event) => {
       down.delete(event.pointerId);
-      if (name === "pointerleave" && document.activeElement !== box) select(null);
+      // A finger that is lifted leaves as well, and its sample is to stay.
+      if (name === "pointerleave" && event.pointerType === "mouse" && document.activeElement !== box) select(null);
     });
   }
   box.addEventListener("wheel", (event) => {
