@@ -297,6 +297,23 @@ def test_touch_selects_a_sample(opened, report):
     assert page.locator("#card").is_visible()
 
 
+def test_two_fingers_zoom(opened, report):
+    page = opened(report[0])
+    page.evaluate(
+        """() => {
+            const box = document.getElementById("map"), { left, top } = box.getBoundingClientRect();
+            const finger = (name, id, x) => box.dispatchEvent(new PointerEvent(name,
+                { pointerId: id, pointerType: "touch", clientX: left + x, clientY: top + 100, bubbles: true }));
+            finger("pointerdown", 1, 100);
+            finger("pointerdown", 2, 200);
+            finger("pointermove", 2, 300);
+            finger("pointerup", 1, 100);
+            finger("pointerup", 2, 300);
+        }"""
+    )
+    assert state(page)[0] == 2.0
+
+
 def test_printing_is_light_and_leaves_out_controls(opened, report):
     path, content = report
     page = opened(path, color_scheme="dark")

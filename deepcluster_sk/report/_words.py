@@ -43,8 +43,8 @@ def verdict(estimator: Any) -> dict[str, Any]:
             "samples. A network that puts everything into one cluster agrees with itself perfectly, so the other "
             "figures may look good all the same.",
             "advice": [
-                "Look at the clusters in use below, epoch by epoch: if they vanish late, stop earlier with a smaller "
-                "max_epochs.",
+                "Look at the curve of the clusters in use, under Training: if they vanish late, stop earlier with a "
+                "smaller max_epochs.",
                 "Try a smaller lr, another random_state, or n_init > 1.",
                 "Try fewer clusters: the data may not have as many distinct groups.",
             ],

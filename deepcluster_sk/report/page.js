@@ -573,7 +573,7 @@ function startMap() {
     : "The two first principal components of the embedding" + (m.explained === null ? "."
       : `, which hold ${percent(m.explained)} of its variance. Clusters that overlap here may lie apart in other dimensions.`);
   byId("map-method").textContent = method + (m.ids.length < data.n_samples
-    ? ` A sample of ${count(m.ids.length)} of ${count(data.n_samples)} is shown: those of the galleries, and a random rest.` : "");
+    ? ` A sample of ${count(m.ids.length)} of ${count(data.n_samples)} is shown, chosen at random, with those of the galleries where there is room.` : "");
   byId("as-pictures-label").hidden = !hasPictures;
   byId("as-pictures").addEventListener("change", (event) => { map.asPictures = event.target.checked; moved(); });
   byId("zoom-in").addEventListener("click", () => zoom(1.5));
