@@ -79,7 +79,7 @@ def write_report(
     >>> from deepcluster_sk import DACClustering
     >>> from deepcluster_sk.report import write_report
     >>> X = load_digits(n_class=3).images[:150]
-    >>> dac = DACClustering(n_clusters=3, max_epochs=2, random_state=0).fit(X)
+    >>> dac = DACClustering(n_clusters=3, max_epochs=1, random_state=0).fit(X)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_report(dac, X, Path(folder) / "digits.html", title="Three digits")
     ...     "<title>Three digits</title>" in (Path(folder) / "digits.html").read_text()
