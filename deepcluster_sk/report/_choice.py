@@ -128,10 +128,10 @@ def between(judged: Judged, first: int, second: int, n_images: int) -> NDArray[n
 
 
 def map_sample(n_samples: int, max_samples: int, wanted: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Sorted indices of what the map shows: all samples, or ``wanted`` ones first and a random rest."""
+    """Sorted indices of what the map shows: all samples, or a random choice, with ``wanted`` ones if all have room."""
     if n_samples <= max_samples:
         return np.arange(n_samples)
-    wanted = np.unique(wanted)[:max_samples]
+    wanted = np.unique(wanted) if len(wanted) <= max_samples else np.empty(0, np.intp)
     others = np.setdiff1d(np.arange(n_samples), wanted, assume_unique=True)
     rest = np.random.default_rng(0).choice(others, max_samples - len(wanted), replace=False)
     return np.sort(np.concatenate([wanted, rest]))
@@ -158,7 +158,8 @@ def project(embedding: NDArray[np.float32], method: str) -> tuple[NDArray[np.int
     if n_samples > 1 and np.ptp(embedding, axis=0).any():
         if method == "tsne":
             perplexity = min(30.0, (n_samples - 1) / 3)
-            points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(embedding)
+            init = "pca" if min(embedding.shape) > 1 else "random"
+            points = TSNE(perplexity=perplexity, init=init, random_state=0).fit_transform(embedding)
         else:
             pca = PCA(n_components=min(2, *embedding.shape), svd_solver="full")
             projected = pca.fit_transform(embedding.astype(np.float64))

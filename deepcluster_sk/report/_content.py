@@ -151,9 +151,15 @@ def _unreadable(estimator: Any, given: Input) -> dict[str, Any]:
 
 
 def _common_folder(paths: list[str]) -> str:
-    """Beginning that all paths share, up to and with a separator; empty if they share none."""
-    shared = os.path.commonprefix([os.path.dirname(path) + os.sep for path in paths])
-    return shared[: shared.rfind(os.sep) + 1]
+    """Beginning that all paths share, up to and with a separator; empty if they share no folder but the root.
+
+    ``os.path.commonpath`` would tidy it up, so that it were no beginning any more, and refuses paths of two drives.
+    """
+    folders = [os.path.dirname(path) + os.sep for path in paths] or [""]
+    first, last = min(folders), max(folders)  # what these two share, all share
+    n_shared = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    shared = first[: first.rfind(os.sep, 0, n_shared) + 1]
+    return "" if shared == os.sep else shared
 
 
 def _pictures(estimator: Any, given: Input, single: NDArray[np.intp], mapped: NDArray[np.intp]) -> tuple[Any, Any]:

@@ -21,7 +21,7 @@ _UNSETTLED = 0.1
 
 def percent(share: float | None) -> str:
     """Share as text, in per cent with one decimal."""
-    return "not measured" if share is None else f"{100 * share:.1f} %"
+    return "not measured" if share is None else f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
 
 
 def verdict(estimator: Any) -> dict[str, Any]:
@@ -43,8 +43,8 @@ def verdict(estimator: Any) -> dict[str, Any]:
             "samples. A network that puts everything into one cluster agrees with itself perfectly, so the other "
             "figures may look good all the same.",
             "advice": [
-                "Look at the clusters in use below, epoch by epoch: if they vanish late, stop earlier with a smaller "
-                "max_epochs.",
+                "Look at the curve of the clusters in use, under Training: if they vanish late, stop earlier with a "
+                "smaller max_epochs.",
                 "Try a smaller lr, another random_state, or n_init > 1.",
                 "Try fewer clusters: the data may not have as many distinct groups.",
             ],
@@ -158,7 +158,8 @@ def _course(estimator: Any) -> list[tuple[str, str, Any, str, str]]:
             "Converged",
             bool(estimator.converged_),
             "yes" if estimator.converged_ else "no",
-            "Whether the method came to its own end. Says nothing of quality.",
+            "Whether DAC's curriculum came to its end, or at most 1 % of the labels of DCCM and DCSS changed at the "
+            "last look. Says nothing of quality.",
         ),
     ]
 

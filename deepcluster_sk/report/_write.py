@@ -48,8 +48,8 @@ def write_report(
         How the map gets its two dimensions: principal components of the embedding, which keep large distances, or t-SNE
         of at most 2,000 samples, which keeps neighbours and takes some seconds.
     max_samples : int, default=10000
-        Most samples on the map, at least 1; of more, a random choice is shown beside those of the galleries. All other
-        figures are of all samples.
+        Most samples on the map, at least 1. Of more, a random choice is shown, with those of the galleries where they
+        have room. All other figures are of all samples.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def write_report(
     >>> from deepcluster_sk import DACClustering
     >>> from deepcluster_sk.report import write_report
     >>> X = load_digits(n_class=3).images[:150]
-    >>> dac = DACClustering(n_clusters=3, max_epochs=2, random_state=0).fit(X)
+    >>> dac = DACClustering(n_clusters=3, max_epochs=1, random_state=0).fit(X)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_report(dac, X, Path(folder) / "digits.html", title="Three digits")
     ...     "<title>Three digits</title>" in (Path(folder) / "digits.html").read_text()

@@ -168,8 +168,9 @@ function shot(id) {
   const s = sample(id);
   const caption = el("figcaption", {},
     el("strong", {}, percent(s.confidence)), el("span", {}, secondChoice(s)), el("span", { class: "path" }, s.name));
+  // Decoded when it is first painted. With loading="lazy", pictures that were never in view would not be printed.
   const image = el("img", {
-    alt: `${s.name}, cluster ${s.cluster}`, src: pictureOfId.get(id), loading: "lazy", decoding: "async",
+    alt: `${s.name}, cluster ${s.cluster}`, src: pictureOfId.get(id), decoding: "async",
     width: data.pictures.width, height: data.pictures.height,
   });
   return el("li", {}, el("figure", {}, image, caption));
@@ -321,10 +322,10 @@ function fit() {
   const wide = Math.max(40, canvas.clientWidth - 2 * MARGIN), high = Math.max(40, canvas.clientHeight - 2 * MARGIN);
   return Math.min(wide / Math.max(1, xHigh - xLow), high / Math.max(1, yHigh - yLow));
 }
-function place(point) {
-  const unit = fit() * map.scale;
-  return [canvas.clientWidth / 2 + (point.x - (xLow + xHigh) / 2) * unit + map.x,
-    canvas.clientHeight / 2 - (point.y - (yLow + yHigh) / 2) * unit + map.y];
+// Where points are on the canvas; the size of the page is asked for once, since that costs more than all points.
+function placing() {
+  const unit = fit() * map.scale, [x, y] = [canvas.clientWidth / 2 + map.x, canvas.clientHeight / 2 + map.y];
+  return (point) => [x + (point.x - (xLow + xHigh) / 2) * unit, y - (point.y - (yLow + yHigh) / 2) * unit];
 }
 
 // A sheet is decoded when a picture in it is first wanted.
@@ -338,10 +339,10 @@ function sheet(number) {
   return map.sheets[number];
 }
 function drawPicture(context, point, x, y, width, height) {
-  const s = data.sheets, inSheet = s.columns * s.rows, place = point.at % inSheet;
+  const s = data.sheets, inSheet = s.columns * s.rows, cell = point.at % inSheet;
   const image = sheet(Math.floor(point.at / inSheet));
   if (!image.complete) return;
-  context.drawImage(image, (place % s.columns) * s.cell_width, Math.floor(place / s.columns) * s.cell_height,
+  context.drawImage(image, (cell % s.columns) * s.cell_width, Math.floor(cell / s.columns) * s.cell_height,
     s.width, s.height, x, y, width, height);
 }
 
@@ -355,38 +356,31 @@ function drawMap() {
   const [card, text] = [style.getPropertyValue("--card").trim(), style.getPropertyValue("--text").trim()];
   context.lineWidth = 1;
   context.strokeStyle = card;
+  const place = placing();
   for (const point of points) {
     const [x, y] = place(point);
     if (!visible(point) || x < -40 || y < -40 || x > wide + 40 || y > high + 40) continue;
     const size = points.length > 4000 ? 0.8 : 1;
+    let [markX, markY] = [x, y];
+    context.fillStyle = colours[point.cluster];
     if (map.asPictures) {
       context.setTransform(ratio, 0, 0, ratio, 0, 0);
-      context.fillStyle = colours[point.cluster];
       const tall = (PICTURE * data.sheets.height) / data.sheets.width;
       context.fillRect(x - PICTURE / 2 - 2, y - tall / 2 - 2, PICTURE + 4, tall + 4);
       drawPicture(context, point, x - PICTURE / 2, y - tall / 2, PICTURE, tall);
-      continue;
+      [markX, markY] = [x - PICTURE / 2, y - tall / 2];
     }
-    context.setTransform(ratio * size, 0, 0, ratio * size, x * ratio, y * ratio);
-    context.fillStyle = colours[point.cluster];
+    context.setTransform(ratio * size, 0, 0, ratio * size, markX * ratio, markY * ratio);
     context.fill(shapes[point.cluster % SHAPES.length]);
     context.stroke(shapes[point.cluster % SHAPES.length]);
   }
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  drawNumbers(context, card, text);
-  if (map.selected) {
-    const [x, y] = place(map.selected);
-    context.strokeStyle = text;
-    context.lineWidth = 3;
-    context.beginPath();
-    context.arc(x, y, map.asPictures ? 0.8 * PICTURE : 11, 0, 2 * Math.PI);
-    context.stroke();
-  }
+  drawNumbers(context, place, card, text);
   byId("map").dataset.zoom = map.scale.toFixed(2);
 }
 
 // The number of each cluster at the median of its samples, since colours and shapes have to be looked up.
-function drawNumbers(context, card, text) {
+function drawNumbers(context, place, card, text) {
   const median = (values) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)];
   context.font = "600 13px system-ui, sans-serif";
   context.textAlign = "center";
@@ -410,7 +404,7 @@ function drawNumbers(context, card, text) {
 
 function drawCard() {
   const card = byId("card");
-  card.hidden = map.selected === null;
+  card.hidden = byId("ring").hidden = map.selected === null;
   byId("map").dataset.selected = map.selected === null ? "" : map.selected.id;
   if (map.selected === null) return;
   const s = sample(map.selected.id);
@@ -425,7 +419,10 @@ function drawCard() {
   }
   card.append(el("strong", {}, mark(s.cluster), `Cluster ${s.cluster}: ${percent(s.confidence)}`),
     el("span", {}, secondChoice(s)), el("span", { class: "path" }, s.name));
-  const [x, y] = place(map.selected);
+  const [x, y] = placing()(map.selected);
+  byId("ring").style.left = `${x}px`;
+  byId("ring").style.top = `${y}px`;
+  byId("ring").classList.toggle("wide", map.asPictures);
   const beside = x + 18 + card.offsetWidth > canvas.clientWidth ? x - 18 - card.offsetWidth : x + 18;
   card.style.left = `${Math.max(4, Math.min(beside, canvas.clientWidth - card.offsetWidth - 4))}px`;
   card.style.top = `${Math.max(4, Math.min(y - card.offsetHeight / 2, canvas.clientHeight - card.offsetHeight - 4))}px`;
@@ -434,7 +431,6 @@ function drawCard() {
 function select(point) {
   if (map.selected === point) return;
   map.selected = point;
-  drawMap();
   drawCard();
   tellOfMap();
 }
@@ -473,6 +469,7 @@ function whole() {
 
 function nearest(x, y, reach) {
   let best = null, least = reach;
+  const place = placing();
   for (const point of points) {
     if (!visible(point)) continue;
     const [px, py] = place(point);
@@ -485,7 +482,7 @@ function nearest(x, y, reach) {
 // The next sample in a direction: the nearest within 45 degrees of it.
 function step(dx, dy) {
   if (map.selected === null) return select(nearest(canvas.clientWidth / 2, canvas.clientHeight / 2, Infinity));
-  const [x, y] = place(map.selected);
+  const place = placing(), [x, y] = place(map.selected);
   let best = null, least = Infinity;
   for (const point of points) {
     if (!visible(point) || point === map.selected) continue;
@@ -532,7 +529,8 @@ function listenToPointers() {
   for (const name of ["pointerup", "pointercancel", "pointerleave"]) {
     box.addEventListener(name, (event) => {
       down.delete(event.pointerId);
-      if (name === "pointerleave" && document.activeElement !== box) select(null);
+      // A finger that is lifted leaves as well, and its sample is to stay.
+      if (name === "pointerleave" && event.pointerType === "mouse" && document.activeElement !== box) select(null);
     });
   }
   box.addEventListener("wheel", (event) => {
@@ -575,9 +573,9 @@ function startMap() {
     : "The two first principal components of the embedding" + (m.explained === null ? "."
       : `, which hold ${percent(m.explained)} of its variance. Clusters that overlap here may lie apart in other dimensions.`);
   byId("map-method").textContent = method + (m.ids.length < data.n_samples
-    ? ` A sample of ${count(m.ids.length)} of ${count(data.n_samples)} is shown: those of the galleries, and a random rest.` : "");
+    ? ` A sample of ${count(m.ids.length)} of ${count(data.n_samples)} is shown, chosen at random, with those of the galleries where there is room.` : "");
   byId("as-pictures-label").hidden = !hasPictures;
-  byId("as-pictures").addEventListener("change", (event) => { map.asPictures = event.target.checked; drawMap(); });
+  byId("as-pictures").addEventListener("change", (event) => { map.asPictures = event.target.checked; moved(); });
   byId("zoom-in").addEventListener("click", () => zoom(1.5));
   byId("zoom-out").addEventListener("click", () => zoom(1 / 1.5));
   byId("zoom-reset").addEventListener("click", whole);
@@ -601,7 +599,10 @@ function startTheme() {
   button.addEventListener("click", () => { chosen = true; apply(!isDark()); });
   dark.addEventListener("change", () => { if (!chosen) apply(dark.matches); });
   let before = null;
-  window.addEventListener("beforeprint", () => { before = isDark(); apply(false); });
+  window.addEventListener("beforeprint", () => {
+    before = isDark();
+    apply(false);
+  });
   window.addEventListener("afterprint", () => apply(before));
   apply(dark.matches);
 }
