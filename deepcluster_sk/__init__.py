@@ -1,6 +1,6 @@
 """Deep image clustering that a scikit-learn user can trust."""
 
-from deepcluster_sk import augment, callbacks, display, losses, metrics, model_selection, networks, pairs
+from deepcluster_sk import augment, callbacks, display, losses, metrics, model_selection, networks, pairs, report
 from deepcluster_sk._dac import DACClustering
 from deepcluster_sk._dccm import DCCMClustering
 from deepcluster_sk._dcss import DCSSClustering
@@ -27,4 +27,5 @@ __all__ = [
     "model_selection",
     "networks",
     "pairs",
+    "report",
 ]

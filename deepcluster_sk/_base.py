@@ -37,7 +37,7 @@ from deepcluster_sk._validation import (
     resolve_device,
 )
 from deepcluster_sk.augment import Augmentation, check_augmentation, resolve_augmentation
-from deepcluster_sk.metrics._scorers import neighbor_agreement
+from deepcluster_sk.metrics._neighbors import neighbor_agreement
 
 # Samples whose transforms tell in ``fit`` how stable the labels are.
 _N_TRANSFORMED = 10_000
@@ -348,6 +348,7 @@ class BaseDeepClustering(
         Returns
         -------
         labels : ndarray of shape (n_samples,), int64, in [0, n_clusters)
+            ``labels_``: without files that cannot be read, unlike those of :meth:`predict`.
         """
         return self.fit(X, y, **kwargs).labels_
 

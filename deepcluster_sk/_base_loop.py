@@ -12,7 +12,7 @@ from deepcluster_sk.networks import ClusterNetwork
 class LoopClustering(BaseDeepClustering):
     """Base of the estimators whose network is a :class:`~deepcluster_sk.networks.ClusterNetwork`."""
 
-    _loop: str  # what the phase that is the paper's own is called
+    _phase_name: str  # what the phase that is the paper's own is called
 
     def _check_params(self) -> None:
         super()._check_params()
@@ -25,7 +25,7 @@ class LoopClustering(BaseDeepClustering):
         return {
             "warm-up": warm_up,
             "label start": min(warm_up, self._n_epochs_default(n_samples, at_500=40)),
-            self._loop: self._n_epochs("max_epochs", n_samples, at_500=20),
+            self._phase_name: self._n_epochs("max_epochs", n_samples, at_500=20),
         }
 
     def _start(self, network: ClusterNetwork, samples: ArraySamples, runtime: Runtime, monitor: Monitor) -> None:

@@ -33,7 +33,7 @@ except ImportError:  # not on Windows, where two fits of the same at once are no
     fcntl = None  # type: ignore[assignment]
 
 # Parameters that do not change what is learnt.
-_WITHOUT_EFFECT = ("checkpoint_dir", "checkpoint_every", "on_interrupt", "verbose")
+_WITHOUT_EFFECT = ("checkpoint_dir", "checkpoint_every", "on_error", "on_interrupt", "verbose")
 _DIGEST_SIZE = hashlib.sha256().digest_size
 # Packages whose classes are told apart by name, as their versions are known or do not matter.
 _VERSIONED = {*sys.stdlib_module_names, "deepcluster_sk", "numpy", "scipy", "sklearn", "torch", "torchvision"}

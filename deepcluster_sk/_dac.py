@@ -175,7 +175,7 @@ class DACClustering(LoopClustering):
     ((150,), (150, 3))
     """
 
-    _loop = "DAC"
+    _phase_name = "DAC"
 
     def __init__(
         self,
@@ -253,12 +253,12 @@ class DACClustering(LoopClustering):
         phases = self._phases(len(samples))
         self._start(network, samples, runtime, monitor)
         # λ = 0.45, where the thresholds meet, is passed behind the last epoch.
-        stretched_rate = 0.451 / (1.1 * phases[self._loop])
+        stretched_rate = 0.451 / (1.1 * phases[self._phase_name])
         return train_dac(
             network,
             samples,
             n_clusters=self.n_clusters,
-            n_epochs=phases[self._loop],
+            n_epochs=phases[self._phase_name],
             pair_selection=self.pair_selection,
             pair_loss=_PAIR_LOSSES[self.pair_loss],
             consistency_weight=self.consistency_weight,

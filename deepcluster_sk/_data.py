@@ -1,4 +1,4 @@
-"""Where batches come from: the only module that touches the user's samples.
+"""Where batches come from, once X is rows that can be asked for by number.
 
 Everything behind it asks a :class:`Samples` for a batch by index. Arrays and memory maps are one source; files, torch
 Datasets and images to be resized come as a :class:`~deepcluster_sk._lazy.LazyArray` if memory cannot hold them.
@@ -51,7 +51,8 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 class Scaling:
     """``(raw - offset) / scale``: images to [0, 1], feature vectors to mean 0 and overall standard deviation 1.
 
-    For images, offset and offset + scale are the smallest and the largest value seen, whatever the dtype. One scale for
+    For images, offset and offset + scale are the smallest and the largest value seen, whatever the dtype; for files they
+    are 0 and 255. One scale for
     all features keeps the distances between samples what they were, up to a factor.
     """
 

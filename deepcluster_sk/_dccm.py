@@ -180,7 +180,7 @@ class DCCMClustering(LoopClustering):
     ((150, 3), (150, 64))
     """
 
-    _loop = "DCCM"
+    _phase_name = "DCCM"
 
     def __init__(
         self,
@@ -279,7 +279,7 @@ class DCCMClustering(LoopClustering):
             network,
             samples,
             n_clusters=self.n_clusters,
-            n_epochs=phases[self._loop],
+            n_epochs=phases[self._phase_name],
             graph_threshold=self.graph_threshold,
             label_threshold=self.label_threshold,
             label_weight=self.label_weight,

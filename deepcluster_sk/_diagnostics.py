@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from deepcluster_sk.exceptions import CollapseWarning, InstabilityWarning
 from deepcluster_sk.metrics import align_labels
-from deepcluster_sk.metrics._scorers import beyond_chance
+from deepcluster_sk.metrics._neighbors import beyond_chance
 
 # A cluster with a larger share than this counts as a collapse.
 _NEARLY_ALL = 0.95

@@ -25,7 +25,7 @@ def image_paths(folder: str | os.PathLike[str]) -> list[str]:
     Parameters
     ----------
     folder : path-like
-        Files in it whose names start with a dot are left out.
+        Files and folders in it whose names start with a dot are left out.
 
     Returns
     -------
@@ -50,8 +50,11 @@ def image_paths(folder: str | os.PathLike[str]) -> list[str]:
     """
     if not os.path.isdir(folder):
         raise ValueError(f"folder={os.fspath(folder)!r} must be a folder that exists.")
-    found = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
-    return sorted(str(path) for path in found if path.suffix.lower() in _SUFFIXES and path.name[0] != ".")
+    found = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name[0] != "."]  # os.walk goes into what is left
+        found += [os.path.join(parent, name) for name in names if name[0] != "."]
+    return sorted(path for path in found if Path(path).suffix.lower() in _SUFFIXES)
 
 
 def sides(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -82,6 +85,8 @@ def decode(path: str | os.PathLike[str], size: tuple[int, int]) -> Tensor:
     with Image.open(path) as file:
         file.draft("RGB", (_SPARE * max(size),) * 2)
         image = ImageOps.exif_transpose(file)
+        if image.mode in ("I", "F"):
+            raise ValueError(f"it has pixels of 32 bits (mode {image.mode}), whose range is not known")
         if image.mode.startswith("I;16"):
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         if image.has_transparency_data:

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
 from torch.utils.data import Dataset
 
 from deepcluster_sk._images import decode, image_paths, resized, sides
 from deepcluster_sk._lazy import LazyArray, fits, in_threads, kept_if_it_fits
 from deepcluster_sk._progress import tracked
-from deepcluster_sk._validation import channels_first, check_n_features, check_samples, check_size
+from deepcluster_sk._validation import channels_first, check_n_features, check_samples, check_size, level_of_caller
 from deepcluster_sk.exceptions import UnreadableImageWarning
 
 # Where ``image_size`` is not set, files get the median of the shorter sides of so many of them, and at most so much.
@@ -76,21 +77,28 @@ def read_input(estimator: Any, X: Any, sample_shape: tuple[int, ...] | None = No
         If X cannot be used; the message says why.
     """
     reset = sample_shape is None
+    verbose = int(estimator.verbose) if reset else 0  # prediction is silent, as elsewhere
     size = check_size(estimator.image_size)
     paths = _as_paths(X)
     if paths is not None:
-        given = _read_files(paths, size or _size_of(paths, sample_shape), estimator.on_error, int(estimator.verbose))
+        given = _read_files(paths, size or _size_of(paths, sample_shape), estimator.on_error, verbose)
     elif isinstance(X, Dataset):
-        given = Input(_read_dataset(X, estimator.image_shape, size))
+        given = Input(_read_dataset(X, estimator.image_shape, size, verbose))
     elif size is not None:
         rows = check_samples(estimator, X, estimator.image_shape, reset=reset, any_size=True)
-        given = Input(_resized_rows(rows, size))
+        given = Input(_resized_rows(rows, size, verbose))
     else:
         return Input(check_samples(estimator, X, estimator.image_shape, reset=reset))
     if reset and len(given.rows) < 2:
-        raise ValueError("X has 1 sample, and must have 2 or more.")
+        raise ValueError(f"X has {len(given.rows)} sample(s) that can be used, and must have 2 or more.")
     check_n_features(estimator, given.rows.shape[1:], reset=reset)
     return given
+
+
+def last_step(estimator: Any) -> Any:
+    """What a Pipeline, or the best of a search, ends with."""
+    estimator = getattr(estimator, "best_estimator_", estimator)
+    return estimator[-1] if isinstance(estimator, Pipeline) else estimator
 
 
 def is_array(X: Any) -> bool:
@@ -119,7 +127,7 @@ def _as_paths(X: Any) -> list[str] | None:
     others = [path for path in X if not isinstance(path, str | os.PathLike)]
     if others:
         raise TypeError(f"X must be a list of paths, and holds {others[0]!r}.")
-    return [os.fspath(path) for path in X]
+    return [str(os.fspath(path)) for path in X]
 
 
 def _size_of(paths: list[str], sample_shape: tuple[int, ...] | None) -> tuple[int, int]:
@@ -149,21 +157,29 @@ def _read_files(paths: list[str], size: tuple[int, int], on_error: str, verbose:
     shape = (3, *size)
     n_bytes = len(paths) * int(np.prod(shape))
     images = np.empty((len(paths), *shape), np.uint8) if fits(n_bytes) else None
+    readable: list[str] = []
     unreadable, is_readable = {}, np.ones(len(paths), bool)
     decoded = in_threads(lambda path: _try_to_decode(path, size), paths)
     for i, (image, reason) in enumerate(tracked(decoded, len(paths), "reading images", verbose)):
         if image is None:
             unreadable[paths[i]], is_readable[i] = reason, False
-        elif images is not None:
-            images[i] = image
+            continue
+        if images is not None:
+            images[len(readable)] = image
+        readable.append(paths[i])
     if unreadable:
         _complain(unreadable, len(paths), on_error)
-    readable = [path for path, is_fine in zip(paths, is_readable, strict=True) if is_fine]
-    if images is None:
-        rows: Any = LazyArray(lambda i: decode(readable[i], size).numpy(), len(readable), shape, np.dtype(np.uint8))
-    else:
-        rows = images if not unreadable else images[is_readable]
+    if images is not None:
+        return Input(images[: len(readable)], readable, unreadable, is_readable)
+    rows = LazyArray(lambda i: _decode_again(readable[i], size), len(readable), shape, np.dtype(np.uint8))
     return Input(rows, readable, unreadable, is_readable)
+
+
+def _decode_again(path: str, size: tuple[int, int]) -> NDArray[np.uint8]:
+    image, reason = _try_to_decode(path, size)
+    if image is None:
+        raise OSError(f"{path!r} could be read before, and cannot now ({reason}).")
+    return image.numpy()
 
 
 def _complain(unreadable: Mapping[str, str], n_files: int, on_error: str) -> None:
@@ -173,12 +189,10 @@ def _complain(unreadable: Mapping[str, str], n_files: int, on_error: str) -> Non
     message += f"; and {rest} more." if rest > 0 else "."
     if on_error == "raise":
         raise ValueError(f"{message} on_error='skip' leaves them out.")
-    if len(unreadable) == n_files:
-        raise ValueError(message)
-    warnings.warn(UnreadableImageWarning(f"{message} They are left out.", unreadable), stacklevel=7)
+    warnings.warn(UnreadableImageWarning(f"{message} They are left out.", unreadable), stacklevel=level_of_caller())
 
 
-def _read_dataset(dataset: Any, image_shape: Any, size: tuple[int, int] | None) -> Any:
+def _read_dataset(dataset: Any, image_shape: Any, size: tuple[int, int] | None, verbose: int) -> Any:
     """Samples of a torch Dataset, without their labels. It is asked for one after the other, in this thread."""
     name = type(dataset).__name__
     if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
@@ -198,7 +212,8 @@ def _read_dataset(dataset: Any, image_shape: Any, size: tuple[int, int] | None) 
             raise ValueError(f"X[{i}] contains NaN or infinity.")
         return sample
 
-    return kept_if_it_fits(LazyArray(row, len(dataset), first.shape, first.dtype, n_threads=1))
+    array = LazyArray(row, len(dataset), first.shape, first.dtype, n_threads=1)
+    return kept_if_it_fits(array, "reading samples", verbose)
 
 
 def _sample(dataset: Any, i: int, image_shape: Any, size: tuple[int, int] | None) -> NDArray[Any]:
@@ -217,10 +232,9 @@ def _sample(dataset: Any, i: int, image_shape: Any, size: tuple[int, int] | None
     return row if size is None else _resized_row(row, size)
 
 
-def _resized_rows(rows: NDArray[Any], size: tuple[int, int]) -> Any:
-    return kept_if_it_fits(
-        LazyArray(lambda i: _resized_row(rows[i], size), len(rows), (rows.shape[1], *size), rows.dtype)
-    )
+def _resized_rows(rows: NDArray[Any], size: tuple[int, int], verbose: int) -> Any:
+    array = LazyArray(lambda i: _resized_row(rows[i], size), len(rows), (rows.shape[1], *size), rows.dtype)
+    return kept_if_it_fits(array, "resizing images", verbose)
 
 
 def _resized_row(row: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:

@@ -10,6 +10,8 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
+from deepcluster_sk._progress import tracked
+
 T = TypeVar("T")
 
 # Share of the memory that kept rows may take.
@@ -18,6 +20,8 @@ _SHARE = 1 / 4
 _MEMORY = 2**33
 # Statistics of rows that are not kept are those of so many bytes of them, and of so many rows.
 _SOME_BYTES, _SOME_ROWS = 2**26, 10_000
+# Where Linux says how much memory a container has, by the second version of control groups and by the first.
+_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _MAX_THREADS = 8
 # Rows that are under way together: an interrupt waits for these.
 _TOGETHER = 256
@@ -69,9 +73,15 @@ class LazyArray:
         return self[:: -(-len(self) // n_rows)]
 
 
-def kept_if_it_fits(array: LazyArray) -> Any:
+def kept_if_it_fits(array: LazyArray, what: str, verbose: int) -> Any:
     """All rows as an array, where that takes no more than a quarter of the memory; else what was given."""
-    return array[:] if fits(array.nbytes) else array
+    if not fits(array.nbytes):
+        return array
+    rows = np.empty(array.shape, array.dtype)
+    made = in_threads(array.make_row, range(len(array)), array.n_threads)
+    for i, row in enumerate(tracked(made, len(array), what, verbose)):
+        rows[i] = row
+    return rows
 
 
 def fits(n_bytes: int) -> bool:
@@ -95,6 +105,8 @@ def _memory() -> int:
     known = []
     if hasattr(os, "sysconf"):  # not on Windows
         known.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text().strip() if limit.exists() else "max"
-    return min([*known, *([int(text)] if text.isdigit() else [])], default=_MEMORY)
+    for limit in map(Path, _LIMITS):
+        text = limit.read_text().strip() if limit.exists() else ""
+        if text.isdigit():  # and not "max"
+            known.append(int(text))
+    return min(known, default=_MEMORY)

@@ -132,7 +132,8 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Returns
         -------
         kept : ndarray of shape (n_samples,), bool
-            The same at every call, if ``augment`` draws from nothing but the generator it is handed and torch's own.
+            False for files that cannot be read, whose :meth:`predict` is -1. The same at every call, if ``augment``
+            draws from nothing but the generator it is handed and torch's own.
 
         Raises
         ------
@@ -160,18 +161,20 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def _of_new(self, X: Any, choose: Callable[[Tensor, Tensor], Tensor], missing: float) -> NDArray[Any]:
         """What ``choose`` takes of new samples, a row each; of files that cannot be read, ``missing``."""
         given = self._read(X)
-        samples = ArraySamples(given.rows, self._scaling)
+        # Where no file can be read, an image of zeros tells how wide the rows are that are missing.
+        rows = given.rows if len(given.rows) else np.zeros((1, *self._sample_shape), np.uint8)
+        samples = ArraySamples(rows, self._scaling)
         (chosen,) = self._apply(samples, lambda embedding, proba: (choose(embedding, proba),))
-        return given.spread(chosen, missing)
+        return given.spread(chosen[: len(given.rows)], missing)
 
     def _read(self, X: Any) -> Input:
         """New samples, checked against those of ``fit``."""
         check_is_fitted(self, "module_")
-        if self.image_size is None:
-            refuse_single_image(X, self._sample_shape)
+        if self.image_size is None or self.image_shape is None:
+            refuse_single_image(X, self._sample_shape, any_size=self.image_size is not None)
         given = read_input(self, X, self._sample_shape)
         check_fits(given.rows, self._sample_shape, type(self).__name__)
-        if self._standardizes():
+        if self._standardizes() and len(given.rows):
             array = at_hand(given.rows)
             refuse_far_values(array, self._scaling.offset, self._scaling.scale)
             if array.ndim == 4:

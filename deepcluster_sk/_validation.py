@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 import warnings
 from collections.abc import Callable
 from functools import wraps
@@ -18,6 +19,9 @@ from sklearn.utils.validation import check_array, check_random_state, validate_d
 _CHANNEL_COUNTS = (1, 2, 3, 4)
 # Values beyond are refused: float32 could not hold their differences.
 _LARGEST = 1e37
+
+# Code between a user's call and a warning.
+_OWN_CODE = ("deepcluster_sk", "sklearn", "contextlib")
 
 # As are new samples that are so many times the spread of those of ``fit`` away: float32 overflows within a network.
 _FARTHEST = 1e12
@@ -247,14 +251,21 @@ def check_fits(samples: NDArray[Any], fitted_on: tuple[int, ...], name: str) -> 
         )
 
 
-def refuse_single_image(X: Any, fitted_on: tuple[int, ...]) -> None:
-    """Raise if X is one image of the shape (c, h, w) that an estimator was fitted on, not a batch of them."""
-    if len(fitted_on) == 3:
-        channels, *sides = fitted_on
-        X_shape = tuple(getattr(X, "shape", ()))
-        is_batch = math.prod(X_shape[1:]) == math.prod(fitted_on)
-        if not is_batch and X_shape in ((*sides,), (*sides, channels), (channels, *sides)):
-            raise ValueError(f"X of shape {X_shape} is a single image; X[None] is a batch of one.")
+def refuse_single_image(X: Any, fitted_on: tuple[int, ...], *, any_size: bool) -> None:
+    """Raise if X is one image such as those (c, h, w) that an estimator was fitted on, not a batch of them.
+
+    If images have ``any_size``, before they are resized, its dimensions have to tell.
+    """
+    if len(fitted_on) != 3:
+        return
+    channels, *sides = fitted_on
+    X_shape = tuple(getattr(X, "shape", ()))
+    is_batch = math.prod(X_shape[1:]) == math.prod(fitted_on)
+    is_single = not is_batch and X_shape in ((*sides,), (*sides, channels), (channels, *sides))
+    if any_size:
+        is_single = len(X_shape) == 2 or (len(X_shape) == 3 and (X_shape[2] in (3, 4) or X_shape[0] == channels > 1))
+    if is_single:
+        raise ValueError(f"X of shape {X_shape} is a single image; X[None] is a batch of one.")
 
 
 def refuse_far_values(samples: NDArray[Any], offset: float | NDArray[np.float64], scale: float) -> None:
@@ -268,6 +279,14 @@ def refuse_far_values(samples: NDArray[Any], offset: float | NDArray[np.float64]
         )
 
 
+def level_of_caller() -> int:
+    """``stacklevel`` by which a warning of the function that asks is shown where the user called the package."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _OWN_CODE:
+        level, frame = level + 1, frame.f_back
+    return level
+
+
 def warn_of_other_range(images: NDArray[Any], low: float, extent: float) -> None:
     """Warn if images seem to be on another scale than those of ``fit``, which filled [low, low + extent]."""
     lowest, highest = float(images.min()), float(images.max())
@@ -279,7 +298,7 @@ def warn_of_other_range(images: NDArray[Any], low: float, extent: float) -> None
             f"X has values in [{lowest:g}, {highest:g}], but was in [{low:g}, {low + extent:g}] in fit: predictions "
             "mean little unless both are on one scale (0 to 255, or 0 to 1, ..).",
             UserWarning,
-            stacklevel=5,
+            stacklevel=level_of_caller(),
         )
 
 

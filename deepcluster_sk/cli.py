@@ -6,17 +6,19 @@ It is written with argparse, so that it works wherever the package does and star
 import argparse
 import contextlib
 import csv
+import io
 import os
 import shutil
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deepcluster_sk._checkpoint import write_bytes
 from deepcluster_sk._dac import DACClustering
 from deepcluster_sk._dccm import DCCMClustering
 from deepcluster_sk._dcss import DCSSClustering
@@ -31,7 +33,7 @@ _METHODS = {"dac": DACClustering, "dccm": DCCMClustering, "dcss": DCSSClustering
 _QUICK = {"max_epochs": 5, "image_size": 32}
 # Names within the folder of results.
 _LABELS, _REPORT, _MODEL = "labels.csv", "report.html", "model/model.safetensors"
-_SORTED, _CHECKPOINTS = "clusters", "checkpoints"
+_SORTED, _CHECKPOINTS = "clusters", ".unfinished"
 
 _DESCRIPTION = """\
 Cluster images without labels.
@@ -56,8 +58,8 @@ Cluster the images in PHOTOS and the folders in it. RESULT then has
   model/         what "predict" and "report" load
   clusters/      the images in a folder for each cluster, with --sort
 
-While it runs, RESULT/checkpoints is kept: after Ctrl-C or a power cut the same command goes on
-where it was."""
+After Ctrl-C or a power cut the same command goes on where it was, by checkpoints that lie in
+RESULT/.unfinished until then."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _plain_warnings():
             options.run(options)
     except KeyboardInterrupt:
-        _say("stopped; the same command goes on where it was")
+        _say("stopped" + ("; the same command goes on where it was" if options.run is _cluster else ""))
         return 130
     except BrokenPipeError:  # whoever read what was printed has seen enough; Python is not to complain at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -124,7 +126,8 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
     add("--device", default="auto", help="such as cpu or cuda:0 (default: a GPU if there is one)")
     add("--sort", choices=("copy", "link"), help="put the images, or links to them, into RESULT/clusters")
     add("--overwrite", action="store_true", help="replace a result that is there")
-    _add_common(parser)
+    add("-q", "--quiet", action="store_true", help="show no progress")
+    _add_on_error(parser)
     parser.set_defaults(run=_cluster)
 
 
@@ -132,7 +135,7 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help='RESULT of "cluster", or a file that save() wrote')
     parser.add_argument("photos", metavar="PHOTOS", help="folder of images")
     parser.add_argument("--out", metavar="CSV", help="file to write to (default: print)")
-    _add_common(parser)
+    _add_on_error(parser)
     parser.set_defaults(run=_predict)
 
 
@@ -140,29 +143,28 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help='RESULT of "cluster", or a file that save() wrote')
     parser.add_argument("photos", metavar="PHOTOS", nargs="?", help="folder of images (default: those of training)")
     parser.add_argument("--out", metavar="HTML", help="file to write to (default: report.html in RESULT)")
-    _add_common(parser)
+    _add_on_error(parser)
     parser.set_defaults(run=_report)
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def _add_on_error(parser: argparse.ArgumentParser) -> None:
     unreadable = "leave out files that cannot be read and name them, or stop (default: skip)"
     parser.add_argument("--on-error", choices=("skip", "raise"), default="skip", help=unreadable)
-    parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
 
 
 def _cluster(options: argparse.Namespace) -> None:
     result = Path(options.out)
-    if (result / _LABELS).exists() and not options.overwrite:
+    is_there = (result / _LABELS).exists()
+    if is_there and not options.overwrite:
         raise ValueError(f"--out={result} has a result already; --overwrite replaces it.")
-    # An earlier result may lie among the photos.
-    paths = [path for path in image_paths(options.photos) if not Path(path).resolve().is_relative_to(result.resolve())]
-    if not paths:
-        raise ValueError(f"PHOTOS={options.photos} must have image files in it, and has none.")
+    if (result / _SORTED).exists() and not is_there:
+        raise ValueError(f"--out={result} has a folder {_SORTED!r} that this command did not make; give another one.")
+    paths = _images(options.photos, without=result / _SORTED)  # of an earlier result, which may lie among the photos
     quick = _QUICK if options.quick else {}
     estimator = _METHODS[options.method](
         options.n_clusters,
-        image_size=options.image_size or quick.get("image_size"),
-        max_epochs=options.max_epochs or quick.get("max_epochs"),
+        image_size=quick.get("image_size") if options.image_size is None else options.image_size,
+        max_epochs=quick.get("max_epochs") if options.max_epochs is None else options.max_epochs,
         n_init=options.n_init,
         n_neighbors=options.n_neighbors,
         random_state=options.seed,
@@ -180,29 +182,36 @@ def _cluster(options: argparse.Namespace) -> None:
     _say(f"{len(estimator.paths_)} images in {n_used} clusters; open {result / _REPORT} in a browser")
 
 
+def _images(photos: str, without: Path | None = None) -> list[str]:
+    """Paths of the images in a folder, but for those in another."""
+    left_out = None if without is None else without.resolve()
+    paths = [path for path in image_paths(photos) if left_out is None or left_out not in Path(path).resolve().parents]
+    if not paths:
+        raise ValueError(f"PHOTOS={photos} must have image files in it, and has none.")
+    return paths
+
+
 def _write_result(estimator: Any, options: argparse.Namespace, result: Path) -> None:
-    """All that ``cluster`` leaves; labels.csv is last, as the sign that it is complete."""
+    """All that ``cluster`` leaves, and nothing of what was there; labels.csv is last, the sign that it is complete."""
+    (result / _LABELS).unlink(missing_ok=True)
+    shutil.rmtree(result / _SORTED, ignore_errors=True)
     (result / _MODEL).parent.mkdir(exist_ok=True)
     estimator.save(result / _MODEL)
     proba = estimator.predict_proba(estimator.paths_)
     write_report(estimator, estimator.paths_, result / _REPORT, title=Path(options.photos).resolve().name)
     if options.sort is not None:
         _sort(estimator.paths_, proba.argmax(axis=1), Path(options.photos), result / _SORTED, options.sort)
-    with (result / _LABELS).open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        _write_labels(file, estimator.paths_, proba)
+    write_bytes(result / _LABELS, _table(estimator.paths_, proba))
 
 
 def _predict(options: argparse.Namespace) -> None:
     estimator = _loaded(options)
-    paths = image_paths(options.photos)
-    with contextlib.redirect_stdout(sys.stderr):
-        proba = estimator.predict_proba(paths)
+    paths = _images(options.photos)
+    table = _table(paths, estimator.predict_proba(paths))
     if options.out is None:
-        sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
-        _write_labels(sys.stdout, paths, proba)
-        return
-    with open(options.out, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        _write_labels(file, paths, proba)
+        print(table.decode("utf-8", "replace"), end="", flush=True)
+    else:
+        write_bytes(Path(options.out), table)
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -210,11 +219,12 @@ def _report(options: argparse.Namespace) -> None:
     photos = options.photos or getattr(estimator, "paths_", None)
     if photos is None:
         raise ValueError(f"PHOTOS must be given: MODEL={options.model} was not trained on files.")
+    if options.photos is None and not any(map(os.path.exists, photos)):
+        raise ValueError(f"PHOTOS must be given: {photos[0]!r} and the others are not where they were, seen from here.")
     if options.out is None and not (Path(options.model) / _MODEL).exists():
         raise ValueError(f'--out must be given: MODEL={options.model} is no folder that "cluster" made.')
     out = options.out or Path(options.model) / _REPORT
-    with contextlib.redirect_stdout(sys.stderr):
-        write_report(estimator, photos, out)
+    write_report(estimator, photos, out)
     _say(f"open {out} in a browser")
 
 
@@ -224,21 +234,22 @@ def _loaded(options: argparse.Namespace) -> Any:
         model = next((path for path in (model / _MODEL, model / Path(_MODEL).name) if path.exists()), model / _MODEL)
     if not model.is_file():
         raise ValueError(f'MODEL={options.model} must be a folder that "cluster" made, or a file that save() wrote.')
-    return load(model).set_params(on_error=options.on_error, verbose=0 if options.quiet else 1)
+    return load(model).set_params(on_error=options.on_error, verbose=0)
 
 
-def _write_labels(file: TextIO, paths: Sequence[str], proba: NDArray[np.float32]) -> None:
-    """A row for each file that could be read."""
-    writer = csv.writer(file)
+def _table(paths: Sequence[str], proba: NDArray[np.float32]) -> bytes:
+    """Path, cluster and confidence of each file that could be read, as CSV in UTF-8."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "cluster", "confidence"])
     for path, row in zip(paths, proba, strict=True):
         if not np.isnan(row).any():
             writer.writerow([path, row.argmax(), f"{row.max():.4f}"])
+    return text.getvalue().encode("utf-8", "surrogateescape")
 
 
 def _sort(paths: Sequence[str], labels: NDArray[np.intp], photos: Path, folder: Path, how: str) -> None:
     """Copies of files, or links to them, in a folder for each cluster, by the names they have below ``photos``."""
-    shutil.rmtree(folder, ignore_errors=True)
     n_digits = len(str(labels.max()))
     for path, label in zip(paths, labels, strict=True):
         target = folder / f"{label:0{n_digits}}" / Path(path).relative_to(photos)

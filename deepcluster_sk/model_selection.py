@@ -33,7 +33,7 @@ from sklearn.model_selection import BaseCrossValidator
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.validation import _num_samples
 
-from deepcluster_sk._input import is_array, read_input
+from deepcluster_sk._input import is_array, last_step, read_input
 from deepcluster_sk._validation import as_array, check_number
 from deepcluster_sk.metrics import clustering_accuracy_score, neighbor_agreement_score, silhouette_scorer
 
@@ -289,7 +289,7 @@ def _numbers(estimator: Any, X: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     if is_array(X):
         samples = np.asarray(as_array(X))
         return samples, np.ones(len(samples), bool)
-    given = read_input(clone(estimator), X)  # only estimators of this package take such X
+    given = read_input(clone(last_step(estimator)), X)  # only estimators of this package take such X
     rows = given.rows[:]
     return rows, np.ones(len(rows), bool) if given.is_readable is None else given.is_readable
 

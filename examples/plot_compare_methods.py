@@ -1,6 +1,6 @@
 """
-The three methods beside k-means
-================================
+All three methods are ahead of k-means on digits
+================================================
 
 DAC, DCCM and DCSS share one interface and one start, and differ in what they learn from: pairs that are surely alike
 or surely different (DAC); a graph of alike pairs, confident labels and mutual information (DCCM); an autoencoder with

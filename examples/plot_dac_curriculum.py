@@ -50,3 +50,7 @@ LabelFeatureDisplay.from_estimator(dac, images, y)
 # Images beside their label features: right and sure, wrong though sure, and undecided.
 
 LabelFeatureImagesDisplay.from_estimator(dac, images, y)
+
+# %%
+# The share of pairs ends near 100 %, and most label features lie in a corner. What is wrong lies between two digits that
+# are written alike, or is sure of the wrong one.

@@ -1,6 +1,6 @@
 """
-In a Pipeline and in GridSearchCV
-=================================
+In a Pipeline and in GridSearchCV, the choice of score decides
+==============================================================
 
 The estimators are scikit-learn estimators: they go behind a scaler, and a search reaches all their parameters. Look
 at which score chooses the setting: one needs true labels, the other does not.

@@ -125,14 +125,14 @@ def test_an_earlier_result_among_the_photos_is_not_clustered(photos, tmp_path, c
 
 def test_predict_prints_what_cluster_found(photos, result, capsys):
     for model in (result, result / "model", result / "model/model.safetensors"):
-        assert main(["predict", str(model), str(photos), "--quiet"]) == 0
+        assert main(["predict", str(model), str(photos)]) == 0
         out, err = capsys.readouterr()
-        assert out.replace("\r\n", "\n") == (result / "labels.csv").read_text().replace("\r\n", "\n")
+        assert out == (result / "labels.csv").read_text()
         assert "skipped" in err
 
 
 def test_predict_writes_a_file(photos, result, tmp_path):
-    assert main(["predict", str(result), str(photos / "sub"), "--quiet", "--out", str(tmp_path / "more.csv")]) == 0
+    assert main(["predict", str(result), str(photos / "sub"), "--out", str(tmp_path / "more.csv")]) == 0
     of_sub = [row for row in rows_of(result / "labels.csv") if Path(row["path"]).parent.name == "sub"]
     assert rows_of(tmp_path / "more.csv") == of_sub
 
@@ -140,11 +140,11 @@ def test_predict_writes_a_file(photos, result, tmp_path):
 def test_report_is_of_the_training_images_or_of_others(photos, result, tmp_path, capsys):
     first = (result / "report.html").read_text(encoding="utf-8")
     (result / "report.html").unlink()
-    assert main(["report", str(result), "--quiet"]) == 0
+    assert main(["report", str(result)]) == 0
     assert len((result / "report.html").read_text(encoding="utf-8")) == pytest.approx(len(first), rel=0.05)
-    assert main(["report", str(result), str(photos / "sub"), "--quiet", "--out", str(tmp_path / "sub.html")]) == 0
+    assert main(["report", str(result), str(photos / "sub"), "--out", str(tmp_path / "sub.html")]) == 0
     assert (tmp_path / "sub.html").exists()
-    assert main(["report", str(result / "model/model.safetensors"), "--quiet"]) == 1
+    assert main(["report", str(result / "model/model.safetensors")]) == 1
     assert "--out must be given" in capsys.readouterr().err
 
 
@@ -154,6 +154,9 @@ def test_report_is_of_the_training_images_or_of_others(photos, result, tmp_path,
         (["cluster", "nowhere", "--out", "result"], 1, "folder='nowhere' must be a folder that exists"),
         (["cluster", "EMPTY", "--out", "result"], 1, "must have image files in it, and has none"),
         (["cluster", "PHOTOS", "--out", "result", "-k", "0"], 1, "n_clusters=0 must be an integer in"),
+        (["cluster", "PHOTOS", "--out", "result", "--max-epochs", "0"], 1, "max_epochs=0 must be an integer"),
+        (["cluster", "PHOTOS", "--out", "result", "--image-size", "0"], 1, "image_size=0 must be None, an integer"),
+        (["predict", "RESULT", "EMPTY"], 1, "must have image files in it, and has none"),
         (["cluster", "PHOTOS", "--out", "result", "-k", "99"], 1, "n_clusters=99 must not exceed n_samples=60"),
         (["cluster", "PHOTOS", "--out", "result", "--device", "abacus"], 1, "device='abacus' must be"),
         (["predict", "nowhere", "PHOTOS"], 1, "MODEL=nowhere must be a folder"),
@@ -164,10 +167,10 @@ def test_report_is_of_the_training_images_or_of_others(photos, result, tmp_path,
         ([], 2, "required"),
     ],
 )
-def test_what_it_cannot_do_is_said_in_a_line(arguments, status, needed, photos, tmp_path, monkeypatch, capsys):
+def test_what_it_cannot_do_is_said_in_a_line(arguments, status, needed, photos, result, tmp_path, monkeypatch, capsys):
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
-    places = {"PHOTOS": str(photos), "EMPTY": str(tmp_path / "empty")}
+    places = {"PHOTOS": str(photos), "RESULT": str(result), "EMPTY": str(tmp_path / "empty")}
     arguments = [places.get(argument, argument) for argument in arguments]
     if status == 2:
         with pytest.raises(SystemExit) as ended:
@@ -218,15 +221,51 @@ def test_a_command_that_was_interrupted_goes_on_where_it_was(photos, tmp_path):
     _, err = again.communicate(timeout=300)
     assert again.returncode == 0, err
     assert "warm-up epoch 1/" not in err
-    assert not (tmp_path / "result/checkpoints").exists()
+    assert not (tmp_path / "result/.unfinished").exists()
     assert len(rows_of(tmp_path / "result/labels.csv")) == 60
 
 
 def test_printing_to_a_pipe_that_is_closed_is_no_error(photos, result):
-    process = run("predict", str(result), str(photos), "--quiet")
+    process = run("predict", str(result), str(photos))
     process.stdout.close()
     with process.stderr:
         err = process.stderr.read()
     assert process.wait(timeout=120) == 1
     assert "Traceback" not in err
     assert "BrokenPipe" not in err
+
+
+def test_folders_that_the_command_did_not_make_are_left_alone(photos, tmp_path, capsys):
+    (tmp_path / "clusters").mkdir()
+    (tmp_path / "clusters/precious.txt").write_text("mine")
+    assert main(["cluster", str(photos), "--out", str(tmp_path), *SHORT, "--sort", "copy"]) == 1
+    assert "has a folder 'clusters' that this command did not make" in capsys.readouterr().err
+    assert (tmp_path / "clusters/precious.txt").read_text() == "mine"
+
+
+def test_nothing_of_an_earlier_result_is_left(photos, tmp_path):
+    out = ["--out", str(tmp_path), "--max-epochs", "2", "--quiet", "--overwrite"]
+    assert main(["cluster", str(photos), *out, "-k", "3", "--sort", "copy"]) == 0
+    assert main(["cluster", str(photos), *out, "-k", "2"]) == 0
+    assert not (tmp_path / "clusters").exists()
+    assert {row["cluster"] for row in rows_of(tmp_path / "labels.csv")} == {"0", "1"}
+
+
+def test_photos_may_be_the_folder_of_the_result(photos, tmp_path):
+    for path in list((photos / "sub").glob("*.png"))[:20]:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    assert main(["cluster", str(tmp_path), "--out", str(tmp_path), *SHORT]) == 0
+    assert len(rows_of(tmp_path / "labels.csv")) == 20
+
+
+def test_a_report_on_photos_that_went_away_asks_for_others(photos, result, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("deepcluster_sk.cli.load", lambda path: _Loaded())
+    assert main(["report", str(result)]) == 1
+    assert "PHOTOS must be given: 'away/1.png' and the others are not where they were" in capsys.readouterr().err
+
+
+class _Loaded:
+    paths_ = ("away/1.png", "away/2.png")
+
+    def set_params(self, **params):
+        return self

@@ -10,6 +10,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 import deepcluster_sk._lazy
@@ -51,6 +52,8 @@ def folder(images, tmp_path_factory):
         Image.fromarray(image).save(path)
     (folder / "notes.txt").write_text("no image")
     (folder / ".0000.png").write_text("hidden")
+    (folder / ".thumbnails").mkdir()
+    (folder / ".thumbnails/0000.png").write_text("hidden, too")
     return folder
 
 
@@ -150,16 +153,30 @@ def test_predictions_have_a_row_for_each_file_that_was_given(folder, damaged):
     ],
 )
 def test_paths_that_are_none_are_refused(X, error, needed):
-    for on_error in ("raise", "skip"):
-        with pytest.raises(error, match=needed):
-            DACClustering(2, on_error=on_error, **SHORT).fit(X)
+    with pytest.raises(error, match=needed):
+        DACClustering(2, **SHORT).fit(X)
+
+
+def test_of_files_none_of_which_can_be_read_nothing_is_learnt_and_nothing_predicted(folder):
+    dac = DACClustering(3, on_error="skip", **SHORT)
+    with (
+        pytest.warns(UnreadableImageWarning, match="X has 2 of 2 files"),
+        pytest.raises(ValueError, match=r"X has 0 sample\(s\) that can be used, and must have 2"),
+    ):
+        dac.fit(["nowhere.png", "either.png"])
+    dac.fit(folder)
+    for X in (["nowhere.png"], ["nowhere.png"] * 2):
+        with pytest.warns(UnreadableImageWarning):
+            assert_array_equal(dac.predict(X), [-1] * len(X))
+        with pytest.warns(UnreadableImageWarning):
+            assert_array_equal(dac.predict_proba(X), np.full((len(X), 3), np.nan))
 
 
 def test_an_empty_folder_and_a_single_image_are_refused(tmp_path, images):
     with pytest.raises(ValueError, match=r"X='.*' must have image files in it, and has none"):
         DACClustering(2, **SHORT).fit(tmp_path)
     Image.fromarray(images[0]).save(tmp_path / "one.png")
-    with pytest.raises(ValueError, match="X has 1 sample, and must have 2"):
+    with pytest.raises(ValueError, match=r"X has 1 sample\(s\) that can be used, and must have 2"):
         DACClustering(1, **SHORT).fit(tmp_path)
 
 
@@ -205,6 +222,13 @@ def test_sixteen_bits_become_eight(tmp_path, suffix):
     gray = np.linspace(0, 2**16 - 1, 240).reshape(12, 20).astype(np.uint16)
     decoded = decode(saved(tmp_path, f"deep.{suffix}", Image.fromarray(gray)), (12, 20))
     assert_array_equal(decoded, np.stack([gray // 256] * 3))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_images_of_32_bits_are_refused(tmp_path, dtype):
+    path = saved(tmp_path, "deep.tiff", Image.fromarray(np.linspace(0, 1, 240).reshape(12, 20).astype(dtype)))
+    with pytest.raises(ValueError, match="it has pixels of 32 bits"):
+        decode(path, (12, 20))
 
 
 def test_transparent_pixels_are_white(tmp_path):
@@ -276,6 +300,9 @@ def test_files_and_arrays_are_resized_alike(image_size, folder, images):
     assert_array_equal(by_folder.labels_, by_array.labels_)
     larger = in_color(images).repeat(2, axis=2).repeat(2, axis=3)
     assert by_array.predict(larger).shape == (60,)  # of any size, as files are
+    for single in (larger[0], larger[0].transpose(1, 2, 0), larger[0, 0]):
+        with pytest.raises(ValueError, match="is a single image"):
+            by_array.predict(single)
 
 
 def test_size_of_files_is_the_median_of_their_shorter_sides(tmp_path):
@@ -355,14 +382,18 @@ def test_an_error_in_a_thread_reaches_the_caller():
         list(in_threads(fail, range(10)))
 
 
-def test_a_file_that_goes_away_during_training_is_named(folder, damaged, without_memory):
+def test_a_file_that_is_damaged_or_goes_away_during_training_is_named(folder, without_memory):
     rows = read_input(DACClustering(3), paths := image_paths(folder)).rows
-    Path(paths[0]).rename(folder / "away")
+    content = Path(paths[0]).read_bytes()
     try:
-        with pytest.raises(FileNotFoundError, match=r"0000\.png"):
+        Path(paths[0]).write_bytes(content[:70])
+        with pytest.raises(OSError, match=r"0000\.png' could be read before, and cannot now \(OSError"):
+            rows[:3]
+        Path(paths[0]).unlink()
+        with pytest.raises(OSError, match=r"0000\.png' could be read before, and cannot now \(FileNotFoundError"):
             rows[:3]
     finally:
-        (folder / "away").rename(paths[0])
+        Path(paths[0]).write_bytes(content)
 
 
 # Datasets
@@ -418,7 +449,7 @@ class Endless(IterableDataset):
         (Pictures(["a", "b"]), TypeError, r"X\[0\] of type str must be an image or a vector of numbers"),
         (TensorDataset(torch.full((4, 1, 8, 8), torch.nan)), ValueError, r"X\[0\] contains NaN or infinity"),
         (TensorDataset(torch.zeros(4, 1, 2, 3, 4)), TypeError, r"X\[0\] of type Tensor must be an image"),
-        (TensorDataset(torch.zeros(1, 1, 8, 8)), ValueError, "X has 1 sample, and must have 2"),
+        (TensorDataset(torch.zeros(1, 1, 8, 8)), ValueError, r"X has 1 sample\(s\) that can be used, and must have 2"),
     ],
 )
 def test_datasets_that_cannot_be_used_are_refused(dataset, error, needed):
@@ -430,6 +461,7 @@ def test_datasets_that_cannot_be_used_are_refused(dataset, error, needed):
 
 
 SCORERS = {
+    "accuracy": clustering_accuracy_scorer,
     "augmentation": augmentation_agreement_scorer,
     "neighbors": neighbor_agreement_scorer,
     "silhouette": silhouette_scorer,
@@ -442,16 +474,17 @@ WHOLE = {"cv": FullData(), "error_score": "raise"}
 
 
 def test_grid_search_over_paths(damaged):
-    paths = image_paths(damaged)
+    paths, y = image_paths(damaged), np.arange(61) % 3
     dac = DACClustering(3, on_error="skip", **SHORT)
     search = GridSearchCV(
         dac, {"lr": [1e-4, 1e-3]}, scoring=SCORERS, refit="neighbors", cv=FullData(), error_score="raise"
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnreadableImageWarning)
-        search.fit(paths)
+        search.fit(paths, y)
         readable = search.best_estimator_.paths_
-    of_readable = {name: scorer(search.best_estimator_, readable) for name, scorer in SCORERS.items()}
+    y_readable = y[np.isin(paths, readable)]
+    of_readable = {name: scorer(search.best_estimator_, readable, y_readable) for name, scorer in SCORERS.items()}
     for name, score in of_readable.items():
         assert_allclose(search.cv_results_[f"mean_test_{name}"][search.best_index_], score, rtol=1e-6)
 
@@ -491,6 +524,22 @@ def test_baselines_leave_out_what_cannot_be_read(damaged):
         warnings.simplefilter("ignore", UnreadableImageWarning)
         table = compare_with_baselines(DACClustering(3, on_error="skip", **SHORT), damaged, y, random_states=[0])
     assert len(table["acc"]) == 3
+
+
+def test_pipelines_of_files(folder):
+    pipeline = Pipeline([("dac", DACClustering(3, **SHORT))])
+    paths = image_paths(folder)
+    curve = select_n_clusters(pipeline, paths, [2, 3], n_repeats=2, scoring=neighbor_agreement_scorer)
+    assert np.isfinite(curve.scores).all()
+    assert compare_with_baselines(pipeline, paths, random_states=[0])["method"][-1] == "Pipeline"
+
+
+def test_warnings_are_shown_where_the_user_called(damaged, folder):
+    dac = DACClustering(3, on_error="skip", **SHORT).fit(folder)
+    for method in (dac.predict, dac.transform, dac.fit, dac.fit_predict):
+        with pytest.warns(UnreadableImageWarning) as caught:
+            method(damaged)
+        assert [warning.filename for warning in caught if warning.category is UnreadableImageWarning] == [__file__]
 
 
 def test_a_saved_estimator_knows_its_files(folder, tmp_path):

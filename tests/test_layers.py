@@ -21,11 +21,12 @@ MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 # A module imports only from rows above its own.
 LAYERS = (
-    {"exceptions", "_torch_state", "_validation", "_signals", "_version", "_images", "_lazy", "_progress"},
+    {"exceptions", "_torch_state", "_validation", "_signals", "_version", "_images", "_progress"},
+    {"_lazy"},
     {"_data", "_input", "_checkpoint"},
     {"_persistence", "_export"},
     {"augment", "pairs"},
-    {"networks._layers", "losses", "metrics._labels"},
+    {"networks._layers", "losses", "metrics._labels", "metrics._neighbors"},
     {"metrics._scorers"},
     {"metrics"},
     {"networks._cluster", "networks._autoencoder", "networks._discriminator", "networks._dcss"},

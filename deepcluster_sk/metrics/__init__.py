@@ -18,11 +18,11 @@ from deepcluster_sk.metrics._labels import (
     bcubed_precision_recall,
     clustering_accuracy_score,
 )
+from deepcluster_sk.metrics._neighbors import neighbor_agreement_score
 from deepcluster_sk.metrics._scorers import (
     augmentation_agreement_scorer,
     clustering_accuracy_scorer,
     confidence_scorer,
-    neighbor_agreement_score,
     neighbor_agreement_scorer,
     restart_agreement_scorer,
     silhouette_scorer,

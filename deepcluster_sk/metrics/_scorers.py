@@ -8,21 +8,11 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.decomposition import PCA
-from sklearn.metrics import make_scorer, silhouette_score
-from sklearn.neighbors import NearestNeighbors
+from sklearn.metrics import silhouette_score
 
-from deepcluster_sk._input import is_array
-from deepcluster_sk._validation import as_array
+from deepcluster_sk._input import is_array, last_step
 from deepcluster_sk.metrics._labels import clustering_accuracy_score
-
-# Scores that take time proportional to n² are taken on this many samples, drawn by a fixed seed.
-_N_SAMPLES = 10_000
-# Neighbours are looked for among this many principal components.
-_N_COMPONENTS = 64
-_N_NEIGHBORS = 5
-# These are fitted on as many samples.
-_N_FITTED = 2_500
+from deepcluster_sk.metrics._neighbors import beyond_chance, neighbor_agreement, neighbor_agreement_score, some_rows
 
 
 class _Predicts(Protocol):
@@ -41,8 +31,34 @@ class _Transforms(_Predicts, Protocol):
     def augmentation_agreement(self, X: object) -> NDArray[np.bool_]: ...
 
 
-clustering_accuracy_scorer = make_scorer(clustering_accuracy_score)
-"""Scorer of (estimator, X, y): :func:`clustering_accuracy_score` of ``estimator.predict(X)``."""
+def clustering_accuracy_scorer(estimator: _Predicts, X: object, y: ArrayLike) -> float:
+    """:func:`clustering_accuracy_score` of the predicted clusters, which needs true labels.
+
+    Parameters
+    ----------
+    estimator : fitted estimator with ``predict``
+        Of any kind.
+    X : array-like of n samples
+        What the estimator takes.
+    y : array-like of shape (n,)
+        True classes.
+
+    Returns
+    -------
+    accuracy : float, in [0, 1]
+        Of files, of those that can be read.
+
+    Examples
+    --------
+    >>> from sklearn.cluster import KMeans
+    >>> from deepcluster_sk.metrics import clustering_accuracy_scorer
+    >>> X = [[0.0], [0.1], [5.0], [5.1]]
+    >>> clustering_accuracy_scorer(KMeans(n_clusters=2, random_state=0).fit(X), X, ["b", "b", "a", "a"])
+    1.0
+    """
+    labels = np.asarray(estimator.predict(X))
+    readable = _is_readable(X, labels)
+    return clustering_accuracy_score(np.asarray(y)[readable], labels[readable])
 
 
 def silhouette_scorer(estimator: _Embeds, X: object, y: object = None) -> float:
@@ -79,7 +95,7 @@ def silhouette_scorer(estimator: _Embeds, X: object, y: object = None) -> float:
     labels, embedding = np.asarray(estimator.predict(X)), np.asarray(estimator.transform(X))
     readable = _is_readable(X, labels)
     labels, embedding = labels[readable], embedding[readable]
-    some = _some(len(labels))
+    some = some_rows(len(labels))
     labels, embedding = labels[some], embedding[some]
     if not 2 <= len(np.unique(labels)) < len(labels):
         return -1.0
@@ -162,80 +178,6 @@ def augmentation_agreement_scorer(estimator: _Transforms, X: object, y: object =
     return beyond_chance(float(estimator.augmentation_agreement(X)[readable].mean()), labels[readable])
 
 
-def neighbor_agreement_score(X: ArrayLike, labels: ArrayLike) -> float:
-    r"""How much oftener than by chance nearest neighbours in X are in one cluster.
-
-    .. math:: (o - e) / (1 - e)
-
-    where o is the share of pairs of a sample and one of its five nearest neighbours that share a cluster, and e what it
-    would be if neighbours were drawn at random: the sum of squared shares of the clusters.
-
-    Parameters
-    ----------
-    X : array-like of n samples
-        Numbers, in rows of any shape.
-    labels : array-like of shape (n,)
-        Clusters, by any names.
-
-    Returns
-    -------
-    agreement : float, at most 1
-        0 is chance, and the value for fewer than two clusters in use.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, or there are fewer than two samples.
-
-    Notes
-    -----
-    Neighbours are by Euclidean distance among the first 64 principal components of X itself, of 10,000 samples if there
-    are more. No embedding enters, so methods and settings with the same number of clusters can be compared. Joining
-    clusters that lie apart costs nothing, so it finds too few clusters rather than too many; where neighbours in X mean
-    nothing, as with photographs, neither does this.
-
-    Examples
-    --------
-    >>> from deepcluster_sk.metrics import neighbor_agreement_score
-    >>> X = [[0.0], [0.1], [0.2], [0.3], [0.4], [0.5], [5.0], [5.1], [5.2], [5.3], [5.4], [5.5]]
-    >>> neighbor_agreement_score(X, ["a"] * 6 + ["b"] * 6)
-    1.0
-    """
-    samples, labels = np.asarray(as_array(X)), np.asarray(labels)
-    if len(samples) != len(labels) or len(samples) < 2:
-        raise ValueError(
-            f"X has {len(samples)} samples and labels {len(labels)}; both need the same number, 2 or more."
-        )
-    return neighbor_agreement(samples, labels)
-
-
-def neighbor_agreement(rows: Any, labels: NDArray[Any]) -> float:
-    """:func:`neighbor_agreement_score` of what is indexed like an array, and is not checked."""
-    some = _some(len(labels))
-    labels = labels[some]
-    neighbors = _neighbors(rows[some])
-    return beyond_chance(float((labels[neighbors] == labels[:, None]).mean()), labels)
-
-
-def _neighbors(samples: NDArray[Any]) -> NDArray[np.intp]:
-    """Indices (n, 5) of each sample's nearest others among the principal components."""
-    portions = [portion.reshape(len(portion), -1) for portion in np.array_split(samples, -(-len(samples) // _N_FITTED))]
-    subset = portions[0].astype(np.float32)
-    with np.errstate(invalid="ignore"):  # samples that are all equal have no variance to take ratios of
-        components = PCA(min(_N_COMPONENTS, *subset.shape), random_state=0).fit(subset)
-    components.set_output(transform="default")  # whatever the user's own configuration is
-    points = np.concatenate([components.transform(portion.astype(np.float32)) for portion in portions])
-    search = NearestNeighbors(n_neighbors=min(_N_NEIGHBORS, len(points) - 1)).fit(points)
-    return search.kneighbors(return_distance=False)
-
-
-def beyond_chance(observed: float, labels: NDArray[Any]) -> float:
-    """Agreement less what it is by chance, for clusters of these sizes; 0 for fewer than two."""
-    shares = np.unique(labels, return_counts=True)[1] / len(labels)
-    expected = float(np.square(shares).sum())
-    return 0.0 if len(shares) < 2 else (observed - expected) / (1 - expected)
-
-
 def neighbor_agreement_scorer(estimator: Any, X: Any, y: object = None) -> float:
     """:func:`neighbor_agreement_score` of the predicted clusters; no true labels used.
 
@@ -263,7 +205,7 @@ def neighbor_agreement_scorer(estimator: Any, X: Any, y: object = None) -> float
     labels = np.asarray(estimator.predict(X))
     if is_array(X):
         return neighbor_agreement_score(X, labels)
-    given = estimator._read(X)  # only estimators of this package take such X
+    given = last_step(estimator)._read(X)  # only estimators of this package take such X
     return neighbor_agreement(given.rows, labels[_is_readable(X, labels)])
 
 
@@ -385,10 +327,3 @@ def restart_agreement_scorer(estimator: Any, X: object = None, y: object = None)
 def _is_readable(X: object, labels: NDArray[Any]) -> NDArray[np.bool_]:
     """Which samples are not files that were skipped, whose label is -1; of arrays, all."""
     return np.ones(len(labels), bool) if is_array(X) else labels >= 0
-
-
-def _some(n_samples: int) -> NDArray[np.intp]:
-    """Indices of at most so many samples as a score is taken on, in order."""
-    if n_samples <= _N_SAMPLES:
-        return np.arange(n_samples)
-    return np.sort(np.random.default_rng(0).choice(n_samples, _N_SAMPLES, replace=False))

@@ -11,7 +11,7 @@ import torch
 
 from deepcluster_sk._diagnostics import _NEARLY_ALL, _STABLE
 from deepcluster_sk._version import __version__
-from deepcluster_sk.metrics._scorers import beyond_chance
+from deepcluster_sk.metrics._neighbors import beyond_chance
 
 # Longest value of a parameter that is shown whole.
 _MAX_LENGTH = 200
