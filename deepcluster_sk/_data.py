@@ -51,9 +51,8 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 class Scaling:
     """``(raw - offset) / scale``: images to [0, 1], feature vectors to mean 0 and overall standard deviation 1.
 
-    For images, offset and offset + scale are the smallest and the largest value seen, whatever the dtype; for files they
-    are 0 and 255. One scale for
-    all features keeps the distances between samples what they were, up to a factor.
+    For images, offset and offset + scale are the smallest and the largest value seen, whatever the dtype; for files
+    they are 0 and 255. One scale for all features keeps the distances between samples what they were, up to a factor.
     """
 
     offset: float | NDArray[np.float64]  # () or (n_features,)

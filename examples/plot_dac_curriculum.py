@@ -52,5 +52,5 @@ LabelFeatureDisplay.from_estimator(dac, images, y)
 LabelFeatureImagesDisplay.from_estimator(dac, images, y)
 
 # %%
-# The share of pairs ends near 100 %, and most label features lie in a corner. What is wrong lies between two digits that
-# are written alike, or is sure of the wrong one.
+# The share of pairs ends near 100 %, and most label features lie in a corner. What is wrong lies between two digits
+# that are written alike, or is sure of the wrong one.
