@@ -58,7 +58,7 @@ def training(verbose: int, phases: Mapping[str, int], n_init: int) -> Iterator[S
             show_line(restart, record, n_epochs)
             # A phase that ends early makes the bar jump to where the next one begins.
             done = restart * n_epochs_in_all + firsts[record["phase"]] + record["epoch"] + 1
-            bar.update(task, completed=done, description=_summary(restart, record, n_epochs, n_init))
+            bar.update(task, completed=done, description=_summary(restart, record, n_epochs, n_init), refresh=True)
 
         yield show_bar
         bar.update(task, completed=n_init * n_epochs_in_all)

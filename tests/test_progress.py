@@ -110,7 +110,7 @@ class Bar(contextlib.nullcontext):
         self.total, self.completed = total, []
         return 0
 
-    def update(self, task, completed, description=""):
+    def update(self, task, completed, description="", refresh=False):
         self.completed.append(completed)
 
 
