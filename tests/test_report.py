@@ -340,6 +340,9 @@ def test_unreadable_files_are_named_with_what_is_wrong(tmp_path):
     assert [content["folder"] + path for path in content["samples"]["path"]] == paths
     content = report_of(estimator, paths, tmp_path)[1]  # that of fit is still named
     assert content["n_unreadable"] == 1
+    content = report_of(estimator, paths[:5], tmp_path)[1]  # it is none of these
+    assert not content["is_training_data"]
+    assert (content["n_unreadable"], content["unreadable"]) == (0, [])
 
 
 def test_hostile_names_and_title_stay_text(tmp_path):
