@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from deepcluster_sk._input import is_array
+from deepcluster_sk._input import is_array, read_input
+from deepcluster_sk._lazy import LazyArray
 from deepcluster_sk._validation import check_number, check_samples
 from deepcluster_sk.callbacks import Stage, StageRecorder
 
@@ -117,8 +118,10 @@ def readable(proba: NDArray[Any]) -> NDArray[np.bool_]:
     return ~np.isnan(proba).any(axis=1)
 
 
-def images_of(estimator: Any, X: Any, image_shape: tuple[int, ...] | None) -> NDArray[Any]:
+def images_of(estimator: Any, X: Any, image_shape: tuple[int, ...] | None) -> NDArray[Any] | LazyArray:
     """Images as the estimator sees them, (n, h, w, c), without files that cannot be read.
+
+    X has been predicted by the estimator, so it is not held against the samples of ``fit`` once more.
 
     Raises
     ------
@@ -132,12 +135,18 @@ def images_of(estimator: Any, X: Any, image_shape: tuple[int, ...] | None) -> ND
         shape = getattr(step, "image_shape", None) if image_shape is None else image_shape
         samples = check_samples(estimator, X, shape, reset=False)
     elif hasattr(step, "_read"):
-        samples = step._read(X).rows[:]
+        samples = read_input(step, X, step._sample_shape).rows
     else:
         raise TypeError(f"X of type {type(X).__name__} must be an array, for {type(step).__name__} reads no files.")
     if samples.ndim != 4:
         raise ValueError(f"X of shape {np.shape(X)} holds feature vectors, not images; set image_shape.")
-    return samples.transpose(0, 2, 3, 1)
+    return _channels_last(samples) if isinstance(samples, LazyArray) else samples.transpose(0, 2, 3, 1)
+
+
+def _channels_last(rows: LazyArray) -> LazyArray:
+    n_rows, n_channels, height, width = rows.shape
+    shape = height, width, n_channels
+    return LazyArray(lambda i: rows.make_row(i).transpose(1, 2, 0), n_rows, shape, rows.dtype, rows.n_threads)
 
 
 def as_pictures(images: NDArray[Any]) -> NDArray[np.float64]:
