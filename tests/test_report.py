@@ -305,12 +305,29 @@ def test_verdict_is_that_of_the_warning(sizes, agreement):
         "augmentation_agreement": agreement,
         "label_change": 0.3,
     }
-    run = SimpleNamespace(sizes=sizes, labels=labels, augmentation_agreement=agreement)
-    warned = _diagnostics._doubt(run, report)
+    warned = _diagnostics.warning_of(report, labels)
     found = verdict(SimpleNamespace(fit_report_=report, labels_=labels))
     levels = {CollapseWarning: "collapse", InstabilityWarning: "instability", type(None): "none"}
     assert found["level"] == levels[type(warned)]
     assert found["advice"]
+
+
+@pytest.mark.parametrize(("limit", "value", "level"), [("NEARLY_ALL", 0.4, "collapse"), ("STABLE", 0.9, "instability")])
+def test_one_rule_decides_on_verdict_and_warning(limit, value, level, monkeypatch):
+    report = {
+        "n_clusters_used": 2,
+        "cluster_sizes": [50, 50],
+        "largest_share": 0.5,
+        "augmentation_agreement": 0.9,
+        "label_change": 0.0,
+    }
+    labels = np.arange(2).repeat(50)
+    fitted = SimpleNamespace(fit_report_=report, labels_=labels)
+    assert verdict(fitted)["level"] == "none"
+    assert _diagnostics.warning_of(report, labels) is None
+    monkeypatch.setattr(_diagnostics, limit, value)
+    assert verdict(fitted)["level"] == level
+    assert _diagnostics.warning_of(report, labels) is not None
 
 
 def test_changed_parameters_show_no_addresses():
