@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import re
+import tomllib
 import warnings
 from html.parser import HTMLParser
 from pathlib import Path
@@ -45,6 +46,7 @@ from deepcluster_sk.report._choice import (
 from deepcluster_sk.report._content import _common_folder
 from deepcluster_sk.report._pictures import Pictures
 from deepcluster_sk.report._words import changed_parameters, verdict
+from deepcluster_sk.report._write import _PARTS
 
 pytestmark = pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.CollapseWarning")
 
@@ -605,9 +607,12 @@ def test_contrast_is_that_of_wcag_aa(theme):
 
 def test_page_files_are_ascii_and_packaged():
     folder = Path(deepcluster_sk.__file__).parent / "report"
-    assert all((folder / f"page.{kind}").read_bytes().isascii() for kind in ("html", "css", "js"))
-    project_file = Path(deepcluster_sk.__file__).parents[1] / "pyproject.toml"
-    assert '["page.html", "page.css", "page.js"]' in project_file.read_text("utf-8")
+    parts = {path.name for path in folder.iterdir() if path.suffix not in (".py", "")}
+    assert parts == set(_PARTS)
+    assert all((folder / name).read_bytes().isascii() for name in parts)
+    project = tomllib.loads((folder.parents[1] / "pyproject.toml").read_text("utf-8"))
+    patterns = project["tool"]["setuptools"]["package-data"]["deepcluster_sk.report"]
+    assert parts == {path.name for pattern in patterns for path in folder.glob(pattern)}
 
 
 def test_content_of_helper_reads_what_was_written(dac, images, tmp_path):
