@@ -280,6 +280,19 @@ def test_one_dimension_is_drawn_on_a_line():
     assert_allclose(np.abs(positions), [[1, 0], [1, 0]])
 
 
+@pytest.mark.parametrize("method", ["pca", "tsne"])
+def test_samples_that_are_all_the_same_are_drawn_on_one_point(method):
+    (positions,) = EmbeddingDisplay.from_predictions(np.full((5, 3), 7.0), [0, 1, 0, 1, 0], method=method).positions
+    assert_array_equal(positions, np.zeros((5, 2)))
+
+
+def test_principal_components_of_a_large_embedding_are_the_same_each_time():
+    """scikit-learn chooses a solver for this shape that draws from NumPy's own random numbers."""
+    embedding = np.random.default_rng(0).normal(size=(600, 600))
+    first, again = (EmbeddingDisplay.from_predictions(embedding, np.zeros(600)).positions[0] for _ in range(2))
+    assert_array_equal(first, again)
+
+
 @pytest.mark.parametrize("n", [2, 5, 50])
 def test_tsne_keeps_groups_apart_and_repeats_itself(n):
     embedding = np.repeat([[0.0, 0.0, 0.0], [50.0, 50.0, 50.0]], n, axis=0)

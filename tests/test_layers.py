@@ -40,6 +40,7 @@ LAYERS = (
     {"_base_loop"},
     {"_dac", "_dccm", "_dcss"},
     {"callbacks", "model_selection", "_load"},
+    {"_projection"},
     {"display._shared"},
     {
         "display._confidence",

@@ -40,8 +40,8 @@ from deepcluster_sk.report._choice import (
     confusable_pairs,
     confusion,
     gallery,
+    map_coordinates,
     map_sample,
-    project,
 )
 from deepcluster_sk.report._content import _common_folder
 from deepcluster_sk.report._pictures import Pictures
@@ -162,23 +162,23 @@ def test_map_sample_is_all_or_a_choice_with_what_is_wanted():
 @pytest.mark.parametrize("method", ["pca", "tsne"])
 def test_projection_is_within_bounds_and_the_same_each_time(method):
     embedding = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
-    points, explained = project(embedding, method)
+    points, explained = map_coordinates(embedding, method)
     assert points.min() == 0
     assert points.max() == MAP_SIDE
     assert (explained is None) == (method == "tsne")
-    assert_array_equal(points, project(embedding, method)[0])
+    assert_array_equal(points, map_coordinates(embedding, method)[0])
 
 
 @pytest.mark.parametrize("shape", [(1, 4), (2, 1), (2, 6), (3, 2), (5, 1)])
 def test_tsne_of_few_samples_or_one_dimension(shape):
-    points, _ = project(np.random.default_rng(0).normal(size=shape).astype(np.float32), "tsne")
+    points, _ = map_coordinates(np.random.default_rng(0).normal(size=shape).astype(np.float32), "tsne")
     assert points.shape == (shape[0], 2)
     assert ((points >= 0) & (points <= MAP_SIDE)).all()
 
 
 def test_projection_keeps_proportions():
     embedding = np.array([[0.0, 0], [4, 0], [0, 2], [4, 2]], np.float32)
-    points, explained = project(embedding, "pca")
+    points, explained = map_coordinates(embedding, "pca")
     assert_allclose(sorted(np.ptp(points, axis=0)), [MAP_SIDE / 2, MAP_SIDE], atol=1)
     assert explained == pytest.approx(1.0)
 
@@ -188,7 +188,7 @@ def test_projection_of_what_has_no_two_dimensions(shape):
     embedding = np.zeros(shape, np.float32)
     if shape[1] == 1:
         embedding[:, 0] = np.arange(5)
-    points, _ = project(embedding, "pca")
+    points, _ = map_coordinates(embedding, "pca")
     assert_array_equal(points[:, 1], np.full(shape[0], round(MAP_SIDE / 2)))
 
 

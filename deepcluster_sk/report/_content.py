@@ -17,8 +17,8 @@ from deepcluster_sk.report._choice import (
     confusable_pairs,
     confusion,
     gallery,
+    map_coordinates,
     map_sample,
-    project,
 )
 from deepcluster_sk.report._pictures import Pictures
 from deepcluster_sk.report._words import changed_parameters, trust, verdict, versions
@@ -43,7 +43,7 @@ def page_content(estimator: Any, X: Any, *, title: str | None, projection: str, 
     limit = min(max_samples, N_TSNE) if projection == "tsne" else max_samples
     mapped = map_sample(len(given.rows), limit, chosen.indices)
     shown = np.union1d(chosen.indices, mapped)
-    coordinates, explained = project(judged.embedding[mapped], projection)
+    coordinates, explained = map_coordinates(judged.embedding[mapped], projection)
     is_training = _is_training_data(estimator, given, judged)
     folder = _common_folder(given.paths or [])
     content: dict[str, Any] = {
