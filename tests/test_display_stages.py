@@ -1,5 +1,7 @@
 """Displays of probabilities, graphs and embeddings, of one fit or stage by stage."""
 
+import inspect
+
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -101,6 +103,13 @@ def test_residuals_are_l1_distances_from_one_hot():
     assert_allclose(display.residuals[0], 2 * (1 - proba.max(1)), atol=1e-12)
     assert_allclose(heights(display, 4), [[100 / 3, 100 / 3, 100 / 3, 0]])
     assert display.ax_.get_xlabel() == "$L_1$ distance from one-hot"
+
+
+@pytest.mark.parametrize("method", ["from_estimator", "from_predictions", "from_recorder", "plot"])
+def test_histograms_are_drawn_by_the_same_code(method):
+    first, second = (getattr(display, method) for display in (ConfidenceHistogramDisplay, ResidualDisplay))
+    assert getattr(first, "__func__", first) is getattr(second, "__func__", second)
+    assert inspect.getdoc(first)
 
 
 @pytest.mark.parametrize("display", [ConfidenceHistogramDisplay, ResidualDisplay])

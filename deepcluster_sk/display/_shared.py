@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from deepcluster_sk._input import is_array, read_input
 from deepcluster_sk._lazy import LazyArray
-from deepcluster_sk._validation import check_number, check_samples
+from deepcluster_sk._validation import check_samples
 from deepcluster_sk.callbacks import Stage, StageRecorder
 
 # Ten colours that any kind of colour vision tells apart: Petroff, "Accessible Color Sequences for Data Visualization",
@@ -230,25 +230,3 @@ def draw_points(ax: Any, positions: NDArray[Any], labels: NDArray[Any], names: N
         marker = _MARKERS[i // len(COLORS) % len(_MARKERS)]
         style = {"s": size, "marker": marker, "color": COLORS[i % len(COLORS)]}
         ax.scatter(here[:, 0], here[:, 1], alpha=0.7, linewidths=0, label=str(name), **style)
-
-
-def draw_histograms(
-    ax: Any, values: Sequence[NDArray[Any]], names: Sequence[str], n_bins: int, *, highest: float
-) -> Any:
-    """Bars of the stages side by side in every bin of [0, highest], in per cent of the samples of a stage."""
-    check_number("n_bins", n_bins, int, 1)
-    ax = own_axes(ax, figsize=(6.0, 3.6))
-    colors = pyplot().get_cmap("cividis")(np.linspace(0.1, 0.9, len(values)))
-    pitch = highest / n_bins
-    width = 0.9 * pitch / len(values)
-    left = np.arange(n_bins) * pitch + 0.05 * pitch
-    for i, (stage, name, color) in enumerate(zip(values, names, colors, strict=True)):
-        # A rounding error above the highest value still belongs into the last bin.
-        counts, _ = np.histogram(np.clip(stage, 0, highest), bins=n_bins, range=(0, highest))
-        ax.bar(left + i * width, 100 * counts / len(stage), width, align="edge", color=color, label=name)
-    ax.set_xticks(np.linspace(0, highest, 6))
-    ax.set_xlim(0, highest)
-    ax.set_ylabel("samples (%)")
-    if len(values) > 1:
-        ax.legend(frameon=False)
-    return ax
