@@ -14,11 +14,11 @@ from deepcluster_sk.metrics import align_labels
 from deepcluster_sk.metrics._neighbors import beyond_chance
 
 # A cluster with a larger share than this counts as a collapse.
-_NEARLY_ALL = 0.95
+NEARLY_ALL = 0.95
 # Clusters that keep samples under a transform less often than this, of the way from chance (0) to always (1), say
 # little. Of 221 short fits of digits with equal and unequal classes, those below had an ACC of .26 to .71, those above
 # of .45 to .96.
-_STABLE = 1 / 3
+STABLE = 1 / 3
 
 
 class Run(NamedTuple):
@@ -41,7 +41,7 @@ class Run(NamedTuple):
     @property
     def rank(self) -> tuple[int, bool, float]:
         """Smaller is better: first clusters that stay empty, then one that holds nearly all, then neighbours apart."""
-        n_empty, has_giant = int((self.sizes == 0).sum()), bool(self.sizes.max() > _NEARLY_ALL * len(self.labels))
+        n_empty, has_giant = int((self.sizes == 0).sum()), bool(self.sizes.max() > NEARLY_ALL * len(self.labels))
         return n_empty, has_giant, -self.neighbor_agreement
 
     def saved(self) -> dict[str, Any]:
@@ -100,25 +100,36 @@ def fit_report(run: Run, others: Sequence[NDArray[np.intp]], *, stacklevel: int)
         "label_change": last.get("label_change"),
         "precision": run.precision,
     }
-    doubt = _doubt(run, report)
-    if doubt is not None:
-        warnings.warn(doubt, stacklevel=stacklevel + 1)
+    warning = warning_of(report, run.labels)
+    if warning is not None:
+        warnings.warn(warning, stacklevel=stacklevel + 1)
     return report
 
 
-def _doubt(run: Run, report: dict[str, Any]) -> Warning | None:
-    """The graver reason not to trust a run, if there is one, with what to try."""
-    n_clusters, n_used, agreement = len(run.sizes), report["n_clusters_used"], run.augmentation_agreement
-    if n_used < n_clusters or (n_clusters > 1 and report["largest_share"] > _NEARLY_ALL):
+def reason_to_doubt(report: dict[str, Any], labels: NDArray[np.intp]) -> str | None:
+    """The graver reason not to trust a fit, from its ``fit_report_`` and labels: "collapse", "instability" or None."""
+    n_clusters, agreement = len(report["cluster_sizes"]), report["augmentation_agreement"]
+    if report["n_clusters_used"] < n_clusters or (n_clusters > 1 and report["largest_share"] > NEARLY_ALL):
+        return "collapse"
+    if n_clusters > 1 and agreement is not None and beyond_chance(agreement, labels) < STABLE:
+        return "instability"
+    return None
+
+
+def warning_of(report: dict[str, Any], labels: NDArray[np.intp]) -> Warning | None:
+    """:func:`reason_to_doubt` as a warning that says what to try."""
+    reason = reason_to_doubt(report, labels)
+    if reason == "collapse":
         return CollapseWarning(
-            f"{n_used} of {n_clusters} clusters are used and the largest holds "
+            f"{report['n_clusters_used']} of {len(report['cluster_sizes'])} clusters are used and the largest holds "
             f"{report['largest_share']:.0%} of the samples. X may have fewer distinct groups than n_clusters; "
             "else try another random_state, n_init > 1, or a smaller lr. fit_report_ has the figures."
         )
-    if n_clusters > 1 and agreement is not None and beyond_chance(agreement, run.labels) < _STABLE:
+    if reason == "instability":
         return InstabilityWarning(
-            f"Only {agreement:.0%} of the samples keep their cluster under a random transform: the clusters say little "
-            "about X. Try more epochs (a larger max_epochs, or None), the default warm-up if it was left out, an "
-            "augment that changes less, or fewer clusters; compare_with_baselines shows whether k-means does better."
+            f"Only {report['augmentation_agreement']:.0%} of the samples keep their cluster under a random transform: "
+            "the clusters say little about X. Try more epochs (a larger max_epochs, or None), the default warm-up if "
+            "it was left out, an augment that changes less, or fewer clusters; compare_with_baselines shows whether "
+            "k-means does better."
         )
     return None

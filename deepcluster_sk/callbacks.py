@@ -1,6 +1,6 @@
 """Callbacks for ``set_callbacks`` of the estimators, in scikit-learn's own (experimental) callback protocol."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -50,14 +50,6 @@ class Stage:
         return f"{self.phase}, epoch {self.epoch + 1}"
 
 
-@dataclass
-class _Fit:
-    """A fit under way: epochs that ended, and what was said after some of them."""
-
-    n_epochs: int = 0
-    said: dict[int, tuple[NDArray[Any], NDArray[Any]]] = field(default_factory=dict)
-
-
 class StageRecorder:
     """Keeps what the network says of some samples after some epochs of ``fit``, which it does not change.
 
@@ -69,9 +61,8 @@ class StageRecorder:
         Samples as the estimator takes them; those of ``fit``, some of them, or others. Predicted twice an epoch, so
         some hundred are better than all.
     epochs : "phases" or int, default="phases"
-        "phases" keeps the first epoch, and the last one of each phase (until training ends every epoch is kept, since
-        only then is known which was the last). An integer k, at least 1, keeps the first epoch, every k-th after it,
-        and the last.
+        "phases" keeps the first epoch, and the last one of each phase. An integer k, at least 1, keeps the first epoch,
+        every k-th after it, and the last. A fit that was resumed from its checkpoint has none of the epochs before.
 
     Attributes
     ----------
@@ -117,7 +108,7 @@ class StageRecorder:
         self.epochs = epochs
         self._runs: list[list[Stage]] = []
         # By context, since threads may fit several clones at a time; weak, so that a fit that fails leaves nothing.
-        self._fits: WeakKeyDictionary[Any, _Fit] = WeakKeyDictionary()
+        self._fits: WeakKeyDictionary[Any, list[Stage]] = WeakKeyDictionary()
         # Opened here and not in fit: worker processes get a pickled copy, which sends what it sees to this listener.
         self._listener = open_listener(self._runs.append, owner=self)
 
@@ -161,7 +152,7 @@ class StageRecorder:
             )
         if estimator.n_init != 1:
             raise ValueError(f"n_init={estimator.n_init!r} must be 1: StageRecorder keeps the stages of one restart.")
-        self._fits[context] = _Fit()
+        self._fits[context] = []
 
     def teardown(self, estimator: Any, context: Any) -> None:
         """Forget a fit, whether it ended or failed.
@@ -183,7 +174,7 @@ class StageRecorder:
         """
 
     def on_fit_task_end(self, estimator: Any, context: Any, *, fitted_estimator: Any = None) -> None:
-        """Note what the network says after an epoch; at the end of the fit, keep what was asked for.
+        """Keep what the network says after an epoch, if it is asked for; at the end of the fit, send it all.
 
         Parameters
         ----------
@@ -198,26 +189,27 @@ class StageRecorder:
         if context in self._fits:
             send(self._listener, self._stages_of(self._fits[context], fitted_estimator))
             return
-        fit = self._fits[context.parent]
-        if self.epochs == "phases" or fit.n_epochs % int(self.epochs) == 0:
-            fit.said[fit.n_epochs] = self._ask(fitted_estimator)
-        fit.n_epochs += 1
+        stages, history = self._fits[context.parent], fitted_estimator.history_
+        if self.epochs == "phases":
+            # The epoch before was not the last of its phase, and is kept only if it was the first of all.
+            if stages and stages[-1].n_iter > 1 and stages[-1].phase == history[-1]["phase"]:
+                stages.pop()
+        elif (len(history) - 1) % int(self.epochs):
+            return
+        stages.append(self._stage(fitted_estimator))
 
-    def _ask(self, fitted: Any) -> tuple[NDArray[Any], NDArray[Any]]:
-        return np.asarray(fitted.predict_proba(self.X)), np.asarray(fitted.transform(self.X))
-
-    def _stages_of(self, fit: _Fit, fitted: Any) -> list[Stage]:
-        """Stages that were asked for, with the names that the history has for their epochs."""
+    def _stage(self, fitted: Any) -> Stage:
+        """What the network says now."""
         history = fitted.history_
-        phases = [record["phase"] for record in history]
-        last = len(history) - 1
-        wanted = {0, *(i for i in range(last) if phases[i] != phases[i + 1])}
-        n_before = len(history) - fit.n_epochs  # those that ran before a fit was resumed from its checkpoint
+        proba, embedding = np.asarray(fitted.predict_proba(self.X)), np.asarray(fitted.transform(self.X))
+        return Stage(history[-1]["phase"], history[-1]["epoch"], len(history), proba, embedding)
+
+    def _stages_of(self, stages: list[Stage], fitted: Any) -> list[Stage]:
+        """Stages that were kept, with the columns of the fitted estimator, and that of itself in place of the last."""
         # Columns are the network's own until fit ends; then clusters in use come first.
-        said = {n_before + i: (proba[:, list(fitted._cluster_order)], rest) for i, (proba, rest) in fit.said.items()}
-        kept = {i: pair for i, pair in said.items() if i < last and (self.epochs != "phases" or i in wanted)}
-        kept[last] = self._ask(fitted)
-        return [Stage(phases[i], history[i]["epoch"], i + 1, *pair) for i, pair in kept.items()]
+        order, n_iter = list(fitted._cluster_order), len(fitted.history_)
+        before = [replace(stage, proba=stage.proba[:, order]) for stage in stages if stage.n_iter < n_iter]
+        return [*before, self._stage(fitted)]
 
     def __getstate__(self) -> dict[str, Any]:
         # The listener's thread may add to the list of runs while another thread pickles it.

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering
-from deepcluster_sk.callbacks import Stage, StageRecorder, _Fit
+from deepcluster_sk.callbacks import Stage, StageRecorder
 from deepcluster_sk.metrics import confidence_scorer
 from deepcluster_sk.model_selection import FullData
 
@@ -27,6 +27,30 @@ def X(digits):
 
 def short(method=DACClustering, **params):
     return method(3, **{"max_epochs": 2, "random_state": 0, **params})
+
+
+class Quiet:
+    """Callback that does nothing before an epoch's end."""
+
+    def setup(self, estimator, context):
+        pass
+
+    teardown = on_fit_task_begin = setup
+
+
+class KilledError(Exception):
+    pass
+
+
+class Kill(Quiet):
+    """Ends a fit with an error after the epoch of this number."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_fit_task_end(self, estimator, context):
+        if context.task_name == "epoch" and context.task_id == self.epoch:
+            raise KilledError
 
 
 def names(stages):
@@ -81,6 +105,18 @@ def test_phases_are_the_first_epoch_and_the_last_of_each(X):
         assert_array_equal(stage.proba, by_name[stage.name].proba)
 
 
+def test_of_a_phase_no_more_than_one_epoch_is_held(X):
+    held = []
+
+    class Watch(Quiet):
+        def on_fit_task_end(self, estimator, context):
+            held.append([stage.n_iter for stages in recorder._fits.values() for stage in stages])
+
+    recorder = StageRecorder(X)
+    short(max_epochs=3).set_callbacks(recorder, Watch()).fit(X)
+    assert held[:-1] == [[1], [1, 2], [1, 3], [1, 3, 4], [1, 3, 5], [1, 3, 6], [1, 3, 6, 7], [1, 3, 6, 8], [1, 3, 6, 9]]
+
+
 def test_every_kth_epoch_and_the_last_are_kept(X):
     recorder = StageRecorder(X, epochs=4)
     dac = short().set_callbacks(recorder).fit(X)
@@ -108,8 +144,8 @@ def test_columns_are_those_of_the_fitted_estimator_which_puts_clusters_in_use_fi
         def transform(self, X):
             return np.array([[5.0]])
 
-    fit = _Fit(n_epochs=2, said={0: (np.array([[0.3, 0.1, 0.6]]), np.array([[4.0]]))})
-    first, last = StageRecorder(np.zeros((1, 2)))._stages_of(fit, Fitted())
+    before = Stage("DAC", 0, 1, proba=np.array([[0.3, 0.1, 0.6]]), embedding=np.array([[4.0]]))
+    first, last = StageRecorder(np.zeros((1, 2)))._stages_of([before], Fitted())
     assert_array_equal(first.proba, [[0.6, 0.3, 0.1]])
     assert_array_equal(last.proba, [[0.7, 0.2, 0.1]])
 
@@ -142,12 +178,7 @@ def test_inner_estimator_of_a_pipeline_can_be_recorded(X):
 
 
 def test_callback_that_stops_the_fit_leaves_the_stages_of_what_was_run(X):
-    class Stop:
-        def setup(self, estimator, context):
-            pass
-
-        teardown = on_fit_task_begin = setup
-
+    class Stop(Quiet):
         def on_fit_task_end(self, estimator, context):
             return context.task_name == "epoch" and context.task_id == 2
 
@@ -157,28 +188,24 @@ def test_callback_that_stops_the_fit_leaves_the_stages_of_what_was_run(X):
 
 
 def test_resumed_fit_names_epochs_as_the_history_does(X, tmp_path):
-    class KilledError(Exception):
-        pass
-
-    class Kill:
-        def setup(self, estimator, context):
-            pass
-
-        teardown = on_fit_task_begin = setup
-
-        def on_fit_task_end(self, estimator, context):
-            if context.task_name == "epoch" and context.task_id == 4:
-                raise KilledError
-
     dac = short(checkpoint_dir=str(tmp_path), checkpoint_every="1 epoch")
     recorder = StageRecorder(X, epochs=1)
     with pytest.raises(KilledError):
-        dac.set_callbacks(recorder, Kill()).fit(X)
+        dac.set_callbacks(recorder, Kill(4)).fit(X)
     assert recorder.runs == []
     dac.set_callbacks(recorder).fit(X)
     assert names(recorder.stages)[-1] == "DAC, epoch 2"
     assert [stage.n_iter for stage in recorder.stages] == list(range(7 - len(recorder.stages), 7))
     assert len(recorder.stages) < 6
+
+
+def test_resumed_fit_keeps_the_epochs_that_it_would_have_kept_at_once(X, tmp_path):
+    dac = short(checkpoint_dir=str(tmp_path), checkpoint_every="1 epoch")
+    recorder = StageRecorder(X, epochs=4)
+    with pytest.raises(KilledError):
+        dac.set_callbacks(Kill(3)).fit(X)
+    dac.set_callbacks(recorder).fit(X)
+    assert [stage.n_iter for stage in recorder.stages] == [5, 6]
 
 
 def test_failed_fit_leaves_nothing_behind(X):

@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from torch import nn
 
-from deepcluster_sk import DACClustering, display
+from deepcluster_sk import DACClustering, _input, display
 from deepcluster_sk.display import ClusterGridDisplay, FilterDisplay
 from deepcluster_sk.exceptions import UnreadableImageWarning
 from deepcluster_sk.metrics import confidence_scorer
@@ -310,6 +310,32 @@ def test_folder_with_an_unreadable_file_is_drawn_without_it(tmp_path, digits):
         shown = ClusterGridDisplay.from_estimator(dac, tmp_path)
     assert shown.images.shape == (11, 8, 8, 3)
     assert_array_equal(shown.labels, dac.labels_)
+
+
+@pytest.mark.parametrize(
+    ("shown", "n_drawn"), [(ClusterGridDisplay, 6), (display.LabelFeatureImagesDisplay, 4)], ids=["grid", "features"]
+)
+def test_only_images_that_are_drawn_are_read_where_all_do_not_fit_into_memory(
+    shown, n_drawn, tmp_path, digits, monkeypatch
+):
+    for i, image in enumerate(digits[0][:40]):
+        Image.fromarray((255 * image).astype(np.uint8)).save(tmp_path / f"{i:02}.png")
+    dac = DACClustering(3, max_epochs=1, random_state=0).fit(tmp_path)
+    kept = picture_of(shown.from_estimator(dac, tmp_path, n_images=2))
+    monkeypatch.setattr("deepcluster_sk._lazy._SHARE", 0)
+    decode, n_decoded = _input.decode, []
+    monkeypatch.setattr(_input, "decode", lambda *given: n_decoded.append(1) or decode(*given))
+    dac.predict_proba(tmp_path)
+    n_to_predict = len(n_decoded)
+    assert_array_equal(picture_of(shown.from_estimator(dac, tmp_path, n_images=2)), kept)
+    # All files once, to know which can be read; then those that are drawn.
+    assert len(n_decoded) - 2 * n_to_predict <= 40 + n_drawn
+
+
+def picture_of(shown):
+    """Pixels of the whole figure."""
+    shown.figure_.canvas.draw()
+    return np.asarray(shown.figure_.canvas.buffer_rgba())
 
 
 def test_files_for_an_estimator_that_reads_none_raise():

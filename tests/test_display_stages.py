@@ -1,5 +1,7 @@
 """Displays of probabilities, graphs and embeddings, of one fit or stage by stage."""
 
+import inspect
+
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -101,6 +103,13 @@ def test_residuals_are_l1_distances_from_one_hot():
     assert_allclose(display.residuals[0], 2 * (1 - proba.max(1)), atol=1e-12)
     assert_allclose(heights(display, 4), [[100 / 3, 100 / 3, 100 / 3, 0]])
     assert display.ax_.get_xlabel() == "$L_1$ distance from one-hot"
+
+
+@pytest.mark.parametrize("method", ["from_estimator", "from_predictions", "from_recorder", "plot"])
+def test_histograms_are_drawn_by_the_same_code(method):
+    first, second = (getattr(display, method) for display in (ConfidenceHistogramDisplay, ResidualDisplay))
+    assert getattr(first, "__func__", first) is getattr(second, "__func__", second)
+    assert inspect.getdoc(first)
 
 
 @pytest.mark.parametrize("display", [ConfidenceHistogramDisplay, ResidualDisplay])
@@ -278,6 +287,19 @@ def test_clusters_beyond_the_colours_have_other_markers():
 def test_one_dimension_is_drawn_on_a_line():
     (positions,) = EmbeddingDisplay.from_predictions([[1.0], [3.0]], ["a", "b"]).positions
     assert_allclose(np.abs(positions), [[1, 0], [1, 0]])
+
+
+@pytest.mark.parametrize("method", ["pca", "tsne"])
+def test_samples_that_are_all_the_same_are_drawn_on_one_point(method):
+    (positions,) = EmbeddingDisplay.from_predictions(np.full((5, 3), 7.0), [0, 1, 0, 1, 0], method=method).positions
+    assert_array_equal(positions, np.zeros((5, 2)))
+
+
+def test_principal_components_of_a_large_embedding_are_the_same_each_time():
+    """scikit-learn chooses a solver for this shape that draws from NumPy's own random numbers."""
+    embedding = np.random.default_rng(0).normal(size=(600, 600))
+    first, again = (EmbeddingDisplay.from_predictions(embedding, np.zeros(600)).positions[0] for _ in range(2))
+    assert_array_equal(first, again)
 
 
 @pytest.mark.parametrize("n", [2, 5, 50])

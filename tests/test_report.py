@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import re
+import tomllib
 import warnings
 from html.parser import HTMLParser
 from pathlib import Path
@@ -39,12 +40,13 @@ from deepcluster_sk.report._choice import (
     confusable_pairs,
     confusion,
     gallery,
+    map_coordinates,
     map_sample,
-    project,
 )
 from deepcluster_sk.report._content import _common_folder
 from deepcluster_sk.report._pictures import Pictures
 from deepcluster_sk.report._words import changed_parameters, verdict
+from deepcluster_sk.report._write import _PARTS
 
 pytestmark = pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.CollapseWarning")
 
@@ -160,23 +162,23 @@ def test_map_sample_is_all_or_a_choice_with_what_is_wanted():
 @pytest.mark.parametrize("method", ["pca", "tsne"])
 def test_projection_is_within_bounds_and_the_same_each_time(method):
     embedding = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
-    points, explained = project(embedding, method)
+    points, explained = map_coordinates(embedding, method)
     assert points.min() == 0
     assert points.max() == MAP_SIDE
     assert (explained is None) == (method == "tsne")
-    assert_array_equal(points, project(embedding, method)[0])
+    assert_array_equal(points, map_coordinates(embedding, method)[0])
 
 
 @pytest.mark.parametrize("shape", [(1, 4), (2, 1), (2, 6), (3, 2), (5, 1)])
 def test_tsne_of_few_samples_or_one_dimension(shape):
-    points, _ = project(np.random.default_rng(0).normal(size=shape).astype(np.float32), "tsne")
+    points, _ = map_coordinates(np.random.default_rng(0).normal(size=shape).astype(np.float32), "tsne")
     assert points.shape == (shape[0], 2)
     assert ((points >= 0) & (points <= MAP_SIDE)).all()
 
 
 def test_projection_keeps_proportions():
     embedding = np.array([[0.0, 0], [4, 0], [0, 2], [4, 2]], np.float32)
-    points, explained = project(embedding, "pca")
+    points, explained = map_coordinates(embedding, "pca")
     assert_allclose(sorted(np.ptp(points, axis=0)), [MAP_SIDE / 2, MAP_SIDE], atol=1)
     assert explained == pytest.approx(1.0)
 
@@ -186,7 +188,7 @@ def test_projection_of_what_has_no_two_dimensions(shape):
     embedding = np.zeros(shape, np.float32)
     if shape[1] == 1:
         embedding[:, 0] = np.arange(5)
-    points, _ = project(embedding, "pca")
+    points, _ = map_coordinates(embedding, "pca")
     assert_array_equal(points[:, 1], np.full(shape[0], round(MAP_SIDE / 2)))
 
 
@@ -305,12 +307,29 @@ def test_verdict_is_that_of_the_warning(sizes, agreement):
         "augmentation_agreement": agreement,
         "label_change": 0.3,
     }
-    run = SimpleNamespace(sizes=sizes, labels=labels, augmentation_agreement=agreement)
-    warned = _diagnostics._doubt(run, report)
+    warned = _diagnostics.warning_of(report, labels)
     found = verdict(SimpleNamespace(fit_report_=report, labels_=labels))
     levels = {CollapseWarning: "collapse", InstabilityWarning: "instability", type(None): "none"}
     assert found["level"] == levels[type(warned)]
     assert found["advice"]
+
+
+@pytest.mark.parametrize(("limit", "value", "level"), [("NEARLY_ALL", 0.4, "collapse"), ("STABLE", 0.9, "instability")])
+def test_one_rule_decides_on_verdict_and_warning(limit, value, level, monkeypatch):
+    report = {
+        "n_clusters_used": 2,
+        "cluster_sizes": [50, 50],
+        "largest_share": 0.5,
+        "augmentation_agreement": 0.9,
+        "label_change": 0.0,
+    }
+    labels = np.arange(2).repeat(50)
+    fitted = SimpleNamespace(fit_report_=report, labels_=labels)
+    assert verdict(fitted)["level"] == "none"
+    assert _diagnostics.warning_of(report, labels) is None
+    monkeypatch.setattr(_diagnostics, limit, value)
+    assert verdict(fitted)["level"] == level
+    assert _diagnostics.warning_of(report, labels) is not None
 
 
 def test_changed_parameters_show_no_addresses():
@@ -340,6 +359,9 @@ def test_unreadable_files_are_named_with_what_is_wrong(tmp_path):
     assert [content["folder"] + path for path in content["samples"]["path"]] == paths
     content = report_of(estimator, paths, tmp_path)[1]  # that of fit is still named
     assert content["n_unreadable"] == 1
+    content = report_of(estimator, paths[:5], tmp_path)[1]  # it is none of these
+    assert not content["is_training_data"]
+    assert (content["n_unreadable"], content["unreadable"]) == (0, [])
 
 
 def test_hostile_names_and_title_stay_text(tmp_path):
@@ -585,9 +607,12 @@ def test_contrast_is_that_of_wcag_aa(theme):
 
 def test_page_files_are_ascii_and_packaged():
     folder = Path(deepcluster_sk.__file__).parent / "report"
-    assert all((folder / f"page.{kind}").read_bytes().isascii() for kind in ("html", "css", "js"))
-    project_file = Path(deepcluster_sk.__file__).parents[1] / "pyproject.toml"
-    assert '["page.html", "page.css", "page.js"]' in project_file.read_text("utf-8")
+    parts = {path.name for path in folder.iterdir() if path.suffix not in (".py", "")}
+    assert parts == set(_PARTS)
+    assert all((folder / name).read_bytes().isascii() for name in parts)
+    project = tomllib.loads((folder.parents[1] / "pyproject.toml").read_text("utf-8"))
+    patterns = project["tool"]["setuptools"]["package-data"]["deepcluster_sk.report"]
+    assert parts == {path.name for pattern in patterns for path in folder.glob(pattern)}
 
 
 def test_content_of_helper_reads_what_was_written(dac, images, tmp_path):

@@ -5,15 +5,14 @@ Each has ``from_estimator`` and ``from_predictions``, or what fits what it draws
 if you pass some. Matplotlib is needed only then.
 """
 
-from deepcluster_sk.display._confidence import ConfidenceHistogramDisplay
 from deepcluster_sk.display._embedding import EmbeddingDisplay
 from deepcluster_sk.display._feature_images import LabelFeatureImagesDisplay
 from deepcluster_sk.display._graph import GraphPrecisionRecallDisplay, PseudoGraphDisplay
 from deepcluster_sk.display._grid import ClusterGridDisplay, FilterDisplay
+from deepcluster_sk.display._histogram import ConfidenceHistogramDisplay, ResidualDisplay
 from deepcluster_sk.display._history import PairParticipationDisplay, TrainingCurveDisplay
 from deepcluster_sk.display._label_features import LabelFeatureDisplay
 from deepcluster_sk.display._labels import AlignedConfusionMatrixDisplay, ClusterSizeDisplay
-from deepcluster_sk.display._residuals import ResidualDisplay
 from deepcluster_sk.display._search import SearchCurveDisplay
 
 __all__ = [

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
 from sklearn.utils import check_random_state
 
+from deepcluster_sk._projection import project
 from deepcluster_sk._validation import check_choice, check_number
 from deepcluster_sk.callbacks import StageRecorder
 from deepcluster_sk.display._shared import check_labels, draw_points, method_of, own_panels, stages_of
@@ -174,6 +173,7 @@ class EmbeddingDisplay:
         [[2.0, 0.0], [2.0, 0.0]]
         >>> plt.close()
         """
+        check_choice("method", method, tuple(_AXIS))
         points = np.asarray(embedding, dtype=np.float64)
         if points.ndim != 2 or len(points) < 2:
             raise ValueError(f"embedding of shape {points.shape} must be of shape (n, d) with n of at least 2.")
@@ -181,7 +181,8 @@ class EmbeddingDisplay:
             raise ValueError("embedding holds NaN or infinity, and must be finite.")
         names = check_labels("labels", labels, len(points))
         some = _some(len(points), n_samples, random_state)
-        return cls([_flat(points[some], method, random_state)], [names[some]], method=method).plot(ax)
+        positions, _ = project(points[some], method, random_state)
+        return cls([positions], [names[some]], method=method).plot(ax)
 
     @classmethod
     def from_recorder(
@@ -234,11 +235,12 @@ class EmbeddingDisplay:
         ['warm-up, epoch 1', 'label start, epoch 1', 'DAC, epoch 1']
         >>> plt.close()
         """
+        check_choice("method", method, tuple(_AXIS))
         stages = stages_of(recorder)
         there = np.flatnonzero(np.isfinite(stages[-1].embedding).all(axis=1))
         some = there[_some(len(there), n_samples, random_state)]
         classes = None if y is None else check_labels("y", y, len(stages[-1].embedding))[some]
-        positions = [_flat(stage.embedding[some].astype(np.float64), method, random_state) for stage in stages]
+        positions = [project(stage.embedding[some].astype(np.float64), method, random_state)[0] for stage in stages]
         labels = [stage.proba[some].argmax(axis=1) if classes is None else classes for stage in stages]
         return cls(positions, labels, [stage.name for stage in stages], method).plot(ax)
 
@@ -287,14 +289,3 @@ def _some(n: int, n_samples: int, random_state: Any) -> NDArray[np.intp]:
     if n <= n_samples:
         return np.arange(n)
     return np.sort(check_random_state(random_state).permutation(n)[:n_samples])
-
-
-def _flat(embedding: NDArray[np.float64], method: str, random_state: Any) -> NDArray[Any]:
-    """Embedding (n, d) in two dimensions; PCA of one dimension adds zeros."""
-    check_choice("method", method, tuple(_AXIS))
-    if method == "tsne":
-        perplexity = min(30.0, (len(embedding) - 1) / 3)
-        init = "pca" if embedding.shape[1] >= 2 else "random"
-        return TSNE(2, perplexity=perplexity, init=init, random_state=random_state).fit_transform(embedding)
-    positions = PCA(min(2, embedding.shape[1])).fit_transform(embedding)
-    return np.pad(positions, ((0, 0), (0, 2 - positions.shape[1])))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from deepcluster_sk._lazy import LazyArray
 from deepcluster_sk._validation import check_number
 from deepcluster_sk.display._shared import (
     COLORS,
@@ -132,7 +133,7 @@ class LabelFeatureImagesDisplay:
     @classmethod
     def from_predictions(
         cls,
-        images: ArrayLike,
+        images: ArrayLike | LazyArray,
         features: ArrayLike,
         y: ArrayLike | None = None,
         *,
@@ -183,7 +184,8 @@ class LabelFeatureImagesDisplay:
         """
         check_number("n_images", n_images, int, 1)
         check_number("sure", sure, float, 0, 1)
-        array, pictures = check_proba("features", features), np.asarray(images)
+        array = check_proba("features", features)
+        pictures = images if isinstance(images, LazyArray) else np.asarray(images)
         if len(pictures) != len(array):
             raise ValueError(f"images has {len(pictures)} samples, but features has {len(array)}.")
         labels, confidence = array.argmax(axis=1), array.max(axis=1)
@@ -204,7 +206,9 @@ class LabelFeatureImagesDisplay:
             some = _one_of_each_first(members, sign * confidence, labels if sign < 0 else None)[:n_images]
             chosen += some.tolist()
             names += [name] * len(some)
-        return cls(pictures[chosen], array[chosen], names, None if expected is None else expected[chosen]).plot(ax)
+        return cls(
+            pictures[np.array(chosen)], array[chosen], names, None if expected is None else expected[chosen]
+        ).plot(ax)
 
     def plot(self, ax: "Axes | None" = None, *, cmap: str = "gray") -> Self:
         """Draw the picture.

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from deepcluster_sk._lazy import LazyArray
 from deepcluster_sk._validation import check_number
 from deepcluster_sk.display._shared import as_pictures, images_of, last_step, own_axes, proba_of, readable
 
@@ -58,7 +59,7 @@ class ClusterGridDisplay:
     ax_: "Axes"
     figure_: Any
 
-    def __init__(self, images: NDArray[Any], labels: NDArray[Any], confidence: NDArray[Any]) -> None:
+    def __init__(self, images: NDArray[Any] | LazyArray, labels: NDArray[Any], confidence: NDArray[Any]) -> None:
         self.images = images
         self.labels = labels
         self.confidence = confidence
@@ -96,6 +97,7 @@ list of path-like; or torch Dataset
         Returns
         -------
         display : ClusterGridDisplay
+            Where X does not fit into memory, it reads just the images that it draws, when it draws them.
 
         Raises
         ------
@@ -163,7 +165,7 @@ list of path-like; or torch Dataset
         check_number("n_images", n_images, int, 1)
         clusters, sizes = np.unique(self.labels, return_counts=True)
         rows = [self._most_confident(cluster, n_images) for cluster in clusters]
-        grid = _grid(np.asarray(self.images), rows)
+        grid = _grid(self.images, rows)
         size = 2.0 + 0.5 * max(map(len, rows)), 0.5 + 0.5 * len(rows)
         ax = own_axes(ax, figsize=size, layout="compressed")
         ax.imshow(grid[..., 0] if grid.shape[2] == 1 else grid, cmap=cmap, interpolation="nearest")
@@ -318,7 +320,7 @@ class FilterDisplay:
         return self
 
 
-def _grid(images: NDArray[Any], rows: list[NDArray[np.intp]]) -> NDArray[np.float64]:
+def _grid(images: NDArray[Any] | LazyArray, rows: list[NDArray[np.intp]]) -> NDArray[np.float64]:
     """Put images (n, h, w[, c]), named by index, side by side, scaled to [0, 1]."""
     shown = as_pictures(images[np.concatenate(rows)])
     if shown.shape[3] == 3:

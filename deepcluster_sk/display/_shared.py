@@ -8,8 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from deepcluster_sk._input import is_array
-from deepcluster_sk._validation import check_number, check_samples
+from deepcluster_sk._input import is_array, read_input
+from deepcluster_sk._lazy import LazyArray
+from deepcluster_sk._validation import check_samples
 from deepcluster_sk.callbacks import Stage, StageRecorder
 
 # Ten colours that any kind of colour vision tells apart: Petroff, "Accessible Color Sequences for Data Visualization",
@@ -117,8 +118,10 @@ def readable(proba: NDArray[Any]) -> NDArray[np.bool_]:
     return ~np.isnan(proba).any(axis=1)
 
 
-def images_of(estimator: Any, X: Any, image_shape: tuple[int, ...] | None) -> NDArray[Any]:
+def images_of(estimator: Any, X: Any, image_shape: tuple[int, ...] | None) -> NDArray[Any] | LazyArray:
     """Images as the estimator sees them, (n, h, w, c), without files that cannot be read.
+
+    X has been predicted by the estimator, so it is not held against the samples of ``fit`` once more.
 
     Raises
     ------
@@ -132,12 +135,18 @@ def images_of(estimator: Any, X: Any, image_shape: tuple[int, ...] | None) -> ND
         shape = getattr(step, "image_shape", None) if image_shape is None else image_shape
         samples = check_samples(estimator, X, shape, reset=False)
     elif hasattr(step, "_read"):
-        samples = step._read(X).rows[:]
+        samples = read_input(step, X, step._sample_shape).rows
     else:
         raise TypeError(f"X of type {type(X).__name__} must be an array, for {type(step).__name__} reads no files.")
     if samples.ndim != 4:
         raise ValueError(f"X of shape {np.shape(X)} holds feature vectors, not images; set image_shape.")
-    return samples.transpose(0, 2, 3, 1)
+    return _channels_last(samples) if isinstance(samples, LazyArray) else samples.transpose(0, 2, 3, 1)
+
+
+def _channels_last(rows: LazyArray) -> LazyArray:
+    n_rows, n_channels, height, width = rows.shape
+    shape = height, width, n_channels
+    return LazyArray(lambda i: rows.make_row(i).transpose(1, 2, 0), n_rows, shape, rows.dtype, rows.n_threads)
 
 
 def as_pictures(images: NDArray[Any]) -> NDArray[np.float64]:
@@ -221,25 +230,3 @@ def draw_points(ax: Any, positions: NDArray[Any], labels: NDArray[Any], names: N
         marker = _MARKERS[i // len(COLORS) % len(_MARKERS)]
         style = {"s": size, "marker": marker, "color": COLORS[i % len(COLORS)]}
         ax.scatter(here[:, 0], here[:, 1], alpha=0.7, linewidths=0, label=str(name), **style)
-
-
-def draw_histograms(
-    ax: Any, values: Sequence[NDArray[Any]], names: Sequence[str], n_bins: int, *, highest: float
-) -> Any:
-    """Bars of the stages side by side in every bin of [0, highest], in per cent of the samples of a stage."""
-    check_number("n_bins", n_bins, int, 1)
-    ax = own_axes(ax, figsize=(6.0, 3.6))
-    colors = pyplot().get_cmap("cividis")(np.linspace(0.1, 0.9, len(values)))
-    pitch = highest / n_bins
-    width = 0.9 * pitch / len(values)
-    left = np.arange(n_bins) * pitch + 0.05 * pitch
-    for i, (stage, name, color) in enumerate(zip(values, names, colors, strict=True)):
-        # A rounding error above the highest value still belongs into the last bin.
-        counts, _ = np.histogram(np.clip(stage, 0, highest), bins=n_bins, range=(0, highest))
-        ax.bar(left + i * width, 100 * counts / len(stage), width, align="edge", color=color, label=name)
-    ax.set_xticks(np.linspace(0, highest, 6))
-    ax.set_xlim(0, highest)
-    ax.set_ylabel("samples (%)")
-    if len(values) > 1:
-        ax.legend(frameon=False)
-    return ax

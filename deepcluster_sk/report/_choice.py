@@ -5,8 +5,8 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
+
+from deepcluster_sk._projection import project
 
 # Pairs of clusters that members give each other less probability than this are not worth a look.
 _CONFUSABLE = 1e-3
@@ -137,7 +137,7 @@ def map_sample(n_samples: int, max_samples: int, wanted: NDArray[np.intp]) -> ND
     return np.sort(np.concatenate([wanted, rest]))
 
 
-def project(embedding: NDArray[np.float32], method: str) -> tuple[NDArray[np.intp], float | None]:
+def map_coordinates(embedding: NDArray[np.float32], method: str) -> tuple[NDArray[np.intp], float | None]:
     """Two coordinates of each sample, on one scale.
 
     Parameters
@@ -152,19 +152,7 @@ def project(embedding: NDArray[np.float32], method: str) -> tuple[NDArray[np.int
     explained : float or None
         Share of the variance that two principal components hold; None for t-SNE.
     """
-    n_samples = len(embedding)
-    explained: float | None = None
-    points = np.zeros((n_samples, 2))
-    if n_samples > 1 and np.ptp(embedding, axis=0).any():
-        if method == "tsne":
-            perplexity = min(30.0, (n_samples - 1) / 3)
-            init = "pca" if min(embedding.shape) > 1 else "random"
-            points = TSNE(perplexity=perplexity, init=init, random_state=0).fit_transform(embedding)
-        else:
-            pca = PCA(n_components=min(2, *embedding.shape), svd_solver="full")
-            projected = pca.fit_transform(embedding.astype(np.float64))
-            points[:, : projected.shape[1]] = projected
-            explained = float(pca.explained_variance_ratio_.sum())
+    points, explained = project(embedding, method)
     low, high = points.min(axis=0), points.max(axis=0)
     extent = float((high - low).max()) or 1.0
     centered = (points - (low + high) / 2) / extent + 0.5

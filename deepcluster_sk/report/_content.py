@@ -17,8 +17,8 @@ from deepcluster_sk.report._choice import (
     confusable_pairs,
     confusion,
     gallery,
+    map_coordinates,
     map_sample,
-    project,
 )
 from deepcluster_sk.report._pictures import Pictures
 from deepcluster_sk.report._words import changed_parameters, trust, verdict, versions
@@ -43,7 +43,7 @@ def page_content(estimator: Any, X: Any, *, title: str | None, projection: str, 
     limit = min(max_samples, N_TSNE) if projection == "tsne" else max_samples
     mapped = map_sample(len(given.rows), limit, chosen.indices)
     shown = np.union1d(chosen.indices, mapped)
-    coordinates, explained = project(judged.embedding[mapped], projection)
+    coordinates, explained = map_coordinates(judged.embedding[mapped], projection)
     is_training = _is_training_data(estimator, given, judged)
     folder = _common_folder(given.paths or [])
     content: dict[str, Any] = {
@@ -70,7 +70,7 @@ def page_content(estimator: Any, X: Any, *, title: str | None, projection: str, 
         "precision": estimator.fit_report_["precision"],
         "versions": versions(),
         "folder": folder,
-        **_unreadable(estimator, given),
+        **_unreadable(estimator if is_training else None, given),
     }
     content["pictures"], content["sheets"] = _pictures(estimator, given, chosen.indices, mapped)
     return _finite(content)
@@ -143,9 +143,9 @@ def _rounded(shares: NDArray[np.float32]) -> list[float]:
     return np.round(shares.astype(np.float64), 4).tolist()
 
 
-def _unreadable(estimator: Any, given: Input) -> dict[str, Any]:
-    """Files that could not be read, by ``fit`` or now, each with what is wrong with it; the first of them by name."""
-    unreadable = {**getattr(estimator, "unreadable_", {}), **given.unreadable}
+def _unreadable(fitted: Any, given: Input) -> dict[str, Any]:
+    """Files that could not be read, now or by the ``fit`` of these samples (or None), the first of them by name."""
+    unreadable = {**getattr(fitted, "unreadable_", {}), **given.unreadable}
     named = [{"path": path, "reason": reason} for path, reason in list(unreadable.items())[:_N_UNREADABLE]]
     return {"n_unreadable": len(unreadable), "unreadable": named}
 

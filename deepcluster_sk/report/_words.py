@@ -9,7 +9,7 @@ import numpy as np
 import sklearn
 import torch
 
-from deepcluster_sk._diagnostics import _NEARLY_ALL, _STABLE
+from deepcluster_sk._diagnostics import NEARLY_ALL, STABLE, reason_to_doubt
 from deepcluster_sk._version import __version__
 from deepcluster_sk.metrics._neighbors import beyond_chance
 
@@ -33,15 +33,14 @@ def verdict(estimator: Any) -> dict[str, Any]:
         "level": "collapse", "instability" or "none"; "heading" and "text": str; "advice": list of str.
     """
     report = estimator.fit_report_
-    n_clusters, n_used, largest = len(report["cluster_sizes"]), report["n_clusters_used"], report["largest_share"]
-    agreement = report["augmentation_agreement"]
-    if n_used < n_clusters or (n_clusters > 1 and largest > _NEARLY_ALL):
+    agreement, reason = report["augmentation_agreement"], reason_to_doubt(report, estimator.labels_)
+    if reason == "collapse":
         return {
-            "level": "collapse",
+            "level": reason,
             "heading": "The clusters collapsed",
-            "text": f"{n_used} of {n_clusters} clusters are used, and the largest holds {percent(largest)} of the "
-            "samples. A network that puts everything into one cluster agrees with itself perfectly, so the other "
-            "figures may look good all the same.",
+            "text": f"{report['n_clusters_used']} of {len(report['cluster_sizes'])} clusters are used, and the largest "
+            f"holds {percent(report['largest_share'])} of the samples. A network that puts everything into one "
+            "cluster agrees with itself perfectly, so the other figures may look good all the same.",
             "advice": [
                 "Look at the curve of the clusters in use, under Training: if they vanish late, stop earlier with a "
                 "smaller max_epochs.",
@@ -49,9 +48,9 @@ def verdict(estimator: Any) -> dict[str, Any]:
                 "Try fewer clusters: the data may not have as many distinct groups.",
             ],
         }
-    if n_clusters > 1 and agreement is not None and beyond_chance(agreement, estimator.labels_) < _STABLE:
+    if reason == "instability":
         return {
-            "level": "instability",
+            "level": reason,
             "heading": "The clusters are unstable",
             "text": f"Only {percent(agreement)} of the samples keep their cluster when they are randomly transformed, "
             "which is less than a third of the way from chance to always: the clusters say little about the data.",
@@ -96,7 +95,7 @@ def trust(estimator: Any) -> list[dict[str, Any]]:
             "Largest cluster",
             report["largest_share"],
             percent(report["largest_share"]),
-            "Share of the training samples. Above 95 % counts as a collapse.",
+            f"Share of the training samples. Above {100 * NEARLY_ALL:.0f} % counts as a collapse.",
         ),
         (
             "mean_confidence",
@@ -129,7 +128,7 @@ def _stability(estimator: Any) -> tuple[str, str, float | None, str, str]:
         beyond = beyond_chance(agreement, estimator.labels_)
         note = (
             "Share of the training samples that keep their cluster under a random transform. With chance at 0 % and "
-            f"always at 100 %, that is {percent(beyond)}; below {percent(_STABLE)} the clusters say little."
+            f"always at 100 %, that is {percent(beyond)}; below {percent(STABLE)} the clusters say little."
         )
     return ("augmentation_agreement", "Stability under transforms", agreement, percent(agreement), note)
 

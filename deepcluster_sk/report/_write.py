@@ -17,6 +17,9 @@ from deepcluster_sk._checkpoint import write_bytes
 from deepcluster_sk._validation import check_choice, check_number
 from deepcluster_sk.report._content import page_content
 
+# The page, its style, and its script in the order in which it runs.
+_PARTS = ("page.html", "page.css", "page.js", "map.js", "start.js")
+
 
 def write_report(
     estimator: Any,
@@ -112,7 +115,8 @@ def _checked_path(path: object) -> Path:
 def page(content: dict[str, Any]) -> bytes:
     """The HTML file, in ASCII, so that no guess at its encoding can be wrong."""
     folder = files("deepcluster_sk.report")
-    template, style, script = (folder.joinpath(f"page.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
+    template, style, *scripts = (folder.joinpath(name).read_text("utf-8") for name in _PARTS)
+    script = "\n".join(scripts)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     filled = Template(template).substitute(
         title=html.escape(content["title"]), style=style, script=script, script_hash=digest, data=_json(content)
