@@ -10,11 +10,11 @@ server.
 import tempfile
 from pathlib import Path
 
-from deepcluster_sk.report import write_report
 from sklearn.datasets import load_digits
 
 from deepcluster_sk import DCCMClustering
 from deepcluster_sk.display import ClusterGridDisplay
+from deepcluster_sk.report import write_report
 
 images = load_digits().images[:600]
 dccm = DCCMClustering(n_clusters=10, max_epochs=10, random_state=0).fit(images)
