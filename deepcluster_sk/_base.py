@@ -206,6 +206,7 @@ class BaseDeepClustering(
         if finished is not None:
             return Run.restored(network, finished)
         context, X, y, show = told
+        history: list[dict[str, Any]] = []  # the monitor itself, asked from within, would outlive the fit in a cycle
 
         def begin() -> Any:
             epoch = context.subcontext(task_name="epoch")
@@ -215,12 +216,12 @@ class BaseDeepClustering(
         def end(epoch: Any) -> bool:
             def so_far() -> dict[str, Any]:
                 fitted = self._fitted_attributes(copy.deepcopy(network).eval(), samples, range(self.n_clusters))
-                return {**fitted, "history_": list(monitor.history)}
+                return {**fitted, "history_": list(history)}
 
             return bool(epoch.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=so_far))
 
         journaled: dict[str, Any] = {"generator": runtime.generator, "journal": journal, "stop_request": stop_request}
-        monitor = Monitor(begin, end, show, **journaled)
+        monitor = Monitor(begin, end, show, history, **journaled)
         with explaining_lack_of_memory(runtime):
             converged = self._train(network, samples, runtime, monitor)
         settle_batch_norm(network, samples, runtime)

@@ -135,7 +135,7 @@ class Monitor:
         self._good: dict[str, Any] = {}  # states of the parts before the epoch
         self._diverged, self._lowered = False, False
         if self._resumed is not None:
-            self.history, self._lowered = self._resumed["history"], self._resumed["lowered"]
+            self.history[:], self._lowered = self._resumed["history"], self._resumed["lowered"]
             self.is_settled = self._resumed["is_settled"]
 
     def epochs(self, phase: str, n_epochs: int) -> Iterator[int]:

@@ -208,7 +208,8 @@ def run(*arguments, **options):
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_a_command_that_was_interrupted_goes_on_where_it_was(photos, tmp_path):
     arguments = ["cluster", str(photos), "--out", str(tmp_path / "result"), "--n-clusters", "3", "--max-epochs", "40"]
-    process = run(*arguments)
+    # Where the tests run in the background, a shell has made processes ignore Ctrl-C.
+    process = run(*arguments, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     for line in process.stderr:  # until some epochs are over
         if "epoch 5/" in line:
             process.send_signal(signal.SIGINT)
