@@ -20,11 +20,10 @@ _CHANNEL_COUNTS = (1, 2, 3, 4)
 # Values beyond are refused: float32 could not hold their differences.
 _LARGEST = 1e37
 
-# Code between a user's call and a warning.
-_OWN_CODE = ("deepcluster_sk", "sklearn", "contextlib")
-
 # As are new samples that are so many times the spread of those of ``fit`` away: float32 overflows within a network.
 _FARTHEST = 1e12
+# Packages whose code may lie between a user's call and a warning.
+_OWN_CODE = ("deepcluster_sk", "sklearn", "contextlib")
 
 
 def all_or_nothing(fit: Callable[..., Any]) -> Callable[..., Any]:

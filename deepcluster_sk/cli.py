@@ -157,7 +157,8 @@ def _cluster(options: argparse.Namespace) -> None:
     is_there = (result / _LABELS).exists()
     if is_there and not options.overwrite:
         raise ValueError(f"--out={result} has a result already; --overwrite replaces it.")
-    if (result / _SORTED).exists() and not is_there:
+    # An earlier run may have been interrupted while it sorted: then its checkpoints are there still.
+    if (result / _SORTED).exists() and not is_there and not (result / _CHECKPOINTS).exists():
         raise ValueError(f"--out={result} has a folder {_SORTED!r} that this command did not make; give another one.")
     paths = _images(options.photos, without=result / _SORTED)  # of an earlier result, which may lie among the photos
     quick = _QUICK if options.quick else {}

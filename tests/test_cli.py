@@ -244,6 +244,24 @@ def test_folders_that_the_command_did_not_make_are_left_alone(photos, tmp_path, 
     assert (tmp_path / "clusters/precious.txt").read_text() == "mine"
 
 
+def test_a_command_that_was_interrupted_while_it_sorted_goes_on(photos, tmp_path, monkeypatch, capsys):
+    n_copied = []
+
+    def copy(source, target):
+        n_copied.append(source)
+        if len(n_copied) == 5:
+            raise KeyboardInterrupt
+        Path(target).write_bytes(Path(source).read_bytes())
+
+    arguments = ["cluster", str(photos), "--out", str(tmp_path), *SHORT, "--sort", "copy"]
+    with monkeypatch.context() as patched:
+        patched.setattr("deepcluster_sk.cli.shutil.copy2", copy)
+        assert main(arguments) == 130
+    assert not (tmp_path / "labels.csv").exists()
+    assert main(arguments) == 0
+    assert len(image_paths(tmp_path / "clusters")) == 60
+
+
 def test_nothing_of_an_earlier_result_is_left(photos, tmp_path):
     out = ["--out", str(tmp_path), "--max-epochs", "2", "--quiet", "--overwrite"]
     assert main(["cluster", str(photos), *out, "-k", "3", "--sort", "copy"]) == 0

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
+from deepcluster_sk._input import last_step
 from deepcluster_sk._validation import check_number
 from deepcluster_sk.callbacks import StageRecorder
 from deepcluster_sk.display._shared import (
@@ -15,7 +16,6 @@ from deepcluster_sk.display._shared import (
     as_stages,
     check_labels,
     check_proba,
-    last_step,
     own_axes,
     proba_of,
     readable,

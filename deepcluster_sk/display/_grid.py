@@ -8,9 +8,10 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from deepcluster_sk._input import last_step
 from deepcluster_sk._lazy import LazyArray
 from deepcluster_sk._validation import check_number
-from deepcluster_sk.display._shared import as_pictures, images_of, last_step, own_axes, proba_of, readable
+from deepcluster_sk.display._shared import as_pictures, images_of, own_axes, proba_of, readable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

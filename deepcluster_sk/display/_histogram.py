@@ -1,5 +1,6 @@
 """Displays of how sure a network is of its clusters: histograms of one value a sample, stage by stage."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-class _HistogramDisplay:
+class _HistogramDisplay(ABC):
     """Bars of the stages side by side in every bin, in per cent of the samples of a stage.
 
     A subclass keeps the values under a name of its own, and says how they come from probabilities, how high they can
@@ -27,17 +28,18 @@ class _HistogramDisplay:
     _highest: ClassVar[float]
     _label: ClassVar[str]
 
+    @abstractmethod
     def __init__(self, values: Sequence[NDArray[Any]], stages: Sequence[str]) -> None:
-        raise NotImplementedError
+        """Keep the values of each stage."""
 
     @staticmethod
+    @abstractmethod
     def _values_of(proba: NDArray[np.float64]) -> NDArray[np.float64]:
         """The value of each sample, (n,), from its probabilities (n, n_clusters)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _drawn(self) -> Sequence[NDArray[Any]]:
         """Values of each stage."""
-        raise NotImplementedError
 
     @classmethod
     def from_estimator(cls, estimator: Any, X: Any, *, ax: "Axes | None" = None, n_bins: int = 10) -> Self:

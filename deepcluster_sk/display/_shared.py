@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from deepcluster_sk._input import is_array, read_input
+from deepcluster_sk._input import is_array, last_step, read_input
 from deepcluster_sk._lazy import LazyArray
 from deepcluster_sk._validation import check_samples
 from deepcluster_sk.callbacks import Stage, StageRecorder
@@ -76,12 +75,6 @@ def use_whole_numbers(axis: Any) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
-
-
-def last_step(estimator: Any) -> Any:
-    """The clusterer itself: the last step of a Pipeline, of the best estimator of a search."""
-    estimator = getattr(estimator, "best_estimator_", estimator)
-    return estimator[-1] if isinstance(estimator, Pipeline) else estimator
 
 
 def history_of(estimator: Any) -> list[dict[str, Any]]:
