@@ -19,6 +19,9 @@ extensions = [
 templates_path = ["_templates"]
 exclude_patterns = ["_build", "_templates"]
 default_role = "literal"
+nitpicky = True  # a link to a name that does not exist is a warning, and so an error
+# numpydoc makes a link of an attribute that is a property, to a page of its own that classes have no need of.
+nitpick_ignore = [("py:obj", "runs"), ("py:obj", "best_n_clusters")]
 
 autosummary_generate = True
 autodoc_default_options = {"members": True}
