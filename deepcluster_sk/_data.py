@@ -93,7 +93,7 @@ class ArraySamples:
 
     Parameters
     ----------
-    array : ndarray or LazyArray of shape (n, c, h, w) or (n, n_features), uint8 or float
+    array : ndarray or LazyArray of shape (n, c, h, w) or (n, n_features), uint8 or floating point
         Never written to, and copied only batch by batch.
     scaling : Scaling
         Taken from the training data.
@@ -112,8 +112,8 @@ class ArraySamples:
         return torch.from_numpy(self.array[indices.numpy()])
 
     def scaled(self, raw: Tensor) -> Tensor:
-        # Floats in their own precision first: float32 cannot tell apart values far from 0 that float64 can.
-        exact = raw if raw.is_floating_point() else raw.float()
+        # In float64 what is: float32 cannot tell apart values far from 0 that float64 can.
+        exact = raw if raw.dtype == torch.float64 else raw.float()
         return ((exact - self._offset.to(exact.dtype)) / self.scaling.scale).float()
 
     def batch(self, indices: Tensor) -> Tensor:

@@ -114,7 +114,8 @@ def resized(image: Tensor, size: tuple[int, int]) -> Tensor:
     scale = max(wanted / side for wanted, side in zip(size, sides, strict=True))
     (top, height), (left, width) = (_middle(side, wanted / scale) for side, wanted in zip(sides, size, strict=True))
     part = image[:, top : top + height, left : left + width]
-    return F.interpolate(part[None], size, mode="bilinear", antialias=True)[0]
+    exact = part.float() if part.dtype == torch.float16 else part  # torch smooths no image of half precision on CPUs
+    return F.interpolate(exact[None], size, mode="bilinear", antialias=True)[0].to(image.dtype)
 
 
 def _middle(side: int, length: float) -> tuple[int, int]:

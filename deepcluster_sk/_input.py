@@ -217,7 +217,7 @@ def _read_dataset(dataset: Any, image_shape: Any, size: tuple[int, int] | None, 
 
 
 def _sample(dataset: Any, i: int, image_shape: Any, size: tuple[int, int] | None) -> NDArray[Any]:
-    """One sample, (c, h, w) or (n_features,), of uint8, float32 or float64."""
+    """One sample, (c, h, w) or (n_features,), of uint8, float16, float32 or float64."""
     sample = dataset[i]
     if isinstance(sample, tuple | list):
         sample = sample[0]
@@ -227,7 +227,7 @@ def _sample(dataset: Any, i: int, image_shape: Any, size: tuple[int, int] | None
         raise TypeError(f"X[{i}] of type {type(sample).__name__} must be an image or a vector of numbers.")
     if not (is_tensor and row.ndim == 3 and image_shape is None):  # torch's images have their channels first
         row = channels_first(row, image_shape)
-    if row.dtype not in (np.uint8, np.float64):
+    if row.dtype not in (np.uint8, np.float16, np.float64):
         row = row.astype(np.float32)
     return row if size is None else _resized_row(row, size)
 

@@ -13,12 +13,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
+from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import check_array, check_random_state, validate_data
 
 # Channel counts by which a 4-D array tells its layout without being asked.
 _CHANNEL_COUNTS = (1, 2, 3, 4)
 # Values beyond are refused: float32 could not hold their differences.
 _LARGEST = 1e37
+# Numbers of half precision that are looked at together for NaN and infinity: scikit-learn would look at all.
+_BLOCK = 2**21
 
 # As are new samples that are so many times the spread of those of ``fit`` away: float32 overflows within a network.
 _FARTHEST = 1e12
@@ -138,8 +141,8 @@ def check_samples(
 
     Returns
     -------
-    samples : ndarray of shape (n, n_features) or (n, c, h, w), uint8, float32 or float64
-        A view of X where its dtype allows; uint8 images stay uint8.
+    samples : ndarray of shape (n, n_features) or (n, c, h, w), uint8, float16, float32 or float64
+        A view of X if that is its dtype.
 
     Raises
     ------
@@ -185,19 +188,27 @@ def check_n_features(estimator: BaseEstimator, sample_shape: tuple[int, ...], *,
 
 def _validated(estimator: BaseEstimator, X: Any, *, reset: bool, any_size: bool) -> NDArray[Any]:
     """scikit-learn's checks on two dimensions, of finite numbers, feature names and counts; messages name X."""
-    dtype = None if getattr(X, "dtype", None) == np.uint8 else [np.float32, np.float64]
-    wanted: dict[str, Any] = {"dtype": dtype, "order": None, "ensure_min_samples": 2 if reset else 1}
+    is_half = getattr(X, "dtype", None) == np.float16
+    is_kept = is_half or getattr(X, "dtype", None) == np.uint8
+    wanted: dict[str, Any] = {
+        "dtype": None if is_kept else [np.float32, np.float64],
+        "order": None,
+        "ensure_min_samples": 2 if reset else 1,
+        "ensure_all_finite": not is_half,
+    }
     try:
         if any_size:
             X = check_array(X, estimator=estimator, input_name="X", **wanted)
         else:
             X = validate_data(estimator, X, reset=reset, **wanted)
+        for block in np.array_split(X, -(-X.size // _BLOCK)) if is_half else ():
+            assert_all_finite(block, estimator_name=type(estimator).__name__, input_name="X")
     except (TypeError, ValueError, OverflowError) as error:
         if re.search(r"\bX\b", str(error)):
             raise
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"X must hold real, finite numbers, one row a sample. {error}") from error
-    largest = 0.0 if dtype is None else float(max(-X.min(), X.max()))
+    largest = 0.0 if is_kept else float(max(-X.min(), X.max()))
     if largest > _LARGEST:
         raise ValueError(f"X has values as large as {largest:g}, and must lie in [-{_LARGEST:g}, {_LARGEST:g}].")
     return X

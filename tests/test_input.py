@@ -14,10 +14,19 @@ from sklearn.pipeline import Pipeline
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 import deepcluster_sk._lazy
-from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering, UnreadableImageWarning, image_paths, load
+from deepcluster_sk import (
+    DACClustering,
+    DCCMClustering,
+    DCSSClustering,
+    UnreadableImageWarning,
+    _validation,
+    image_paths,
+    load,
+)
 from deepcluster_sk._images import decode, resized
 from deepcluster_sk._input import read_input
 from deepcluster_sk._lazy import LazyArray, in_threads
+from deepcluster_sk._validation import check_samples
 from deepcluster_sk.display import ClusterGridDisplay
 from deepcluster_sk.metrics import (
     augmentation_agreement_scorer,
@@ -284,6 +293,7 @@ def test_the_middle_is_taken_in_its_own_proportions():
     assert_array_equal(resized(tall, (5, 5)), np.full((1, 5, 5), 200))
     assert resized(image, (3, 50)).shape == (1, 3, 50)
     assert resized(image.float(), (20, 20)).dtype == torch.float32
+    assert_array_equal(resized(image.half(), (5, 5)), np.full((1, 5, 5), 200, np.float16))
     assert resized(image, (10, 40)) is image
 
 
@@ -394,6 +404,35 @@ def test_a_file_that_is_damaged_or_goes_away_during_training_is_named(folder, wi
             rows[:3]
     finally:
         Path(paths[0]).write_bytes(content)
+
+
+# Half precision, as embeddings are often kept
+
+
+@pytest.mark.parametrize("shape", [(60, 64), (60, 8, 8)])
+@each
+def test_half_precision_is_not_copied_and_gives_what_its_values_give(Estimator, images, tmp_path, shape):
+    exact = (images.reshape(shape) / 16.0 + 1000).astype(np.float16)  # such as half precision cannot hold the mean of
+    path = tmp_path / "half.npy"
+    np.save(path, exact)
+    mapped = np.load(path, mmap_mode="r")
+    assert np.shares_memory(check_samples(Estimator(), mapped, None, reset=True), mapped)
+    fitted = Estimator(3, **SHORT).fit(mapped)
+    expected = Estimator(3, **SHORT).fit(exact.astype(np.float32))
+    assert_array_equal(fitted.labels_, expected.labels_)
+    assert_array_equal(fitted.predict_proba(mapped), expected.predict_proba(exact.astype(np.float32)))
+    of_dataset = Estimator(3, **SHORT).fit(TensorDataset(torch.from_numpy(exact)))
+    assert_array_equal(of_dataset.labels_, fitted.labels_)
+
+
+@pytest.mark.parametrize(("wrong", "needed"), [(np.nan, "X contains NaN"), (np.inf, "X contains infinity")])
+def test_half_precision_is_searched_for_what_is_not_finite_to_its_last_block(monkeypatch, wrong, needed):
+    monkeypatch.setattr(_validation, "_BLOCK", 100)
+    X = np.full((50, 20), 60_000, np.float16)  # whose sum is no number of half precision
+    check_samples(DACClustering(), X, None, reset=True)
+    X[-1, -1] = wrong
+    with pytest.raises(ValueError, match=needed):
+        check_samples(DACClustering(), X, None, reset=True)
 
 
 # Datasets
