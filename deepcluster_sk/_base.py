@@ -17,13 +17,13 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from deepcluster_sk import _export, _persistence
+from deepcluster_sk._after_fit import RegroupingMixin
 from deepcluster_sk._checkpoint import Journal, fingerprint, opened, parse_interval
 from deepcluster_sk._data import ArraySamples, Scaling
 from deepcluster_sk._diagnostics import Run, fit_report, used_first
 from deepcluster_sk._engine import Runtime, explaining_lack_of_memory, resolve_precision, settle_batch_norm
 from deepcluster_sk._input import Input, read_input
 from deepcluster_sk._monitor import Monitor
-from deepcluster_sk._prediction import PredictionMixin
 from deepcluster_sk._progress import training
 from deepcluster_sk._signals import StopRequest, noting_signals
 from deepcluster_sk._start import default_epochs
@@ -50,7 +50,7 @@ def own_copy(network: Any) -> Any:
 
 class BaseDeepClustering(
     CallbackSupportMixin,
-    PredictionMixin,
+    RegroupingMixin,
     ClusterMixin,
     BaseEstimator,
     metaclass=ABCMeta,
@@ -272,6 +272,7 @@ class BaseDeepClustering(
             "_sample_shape": samples.sample_shape,
             "_seen_shape": samples.seen_shape,
             "_cluster_order": list(order),
+            "_regroupings": [],
         }
 
     def _store(self, run: Run, others: Sequence[NDArray[np.intp]], samples: ArraySamples) -> None:
@@ -280,6 +281,7 @@ class BaseDeepClustering(
         for name, value in self._fitted_attributes(run.network, samples, order.tolist()).items():
             setattr(self, name, value)
         self.labels_ = np.argsort(order)[run.labels]
+        self.cluster_names_ = [str(cluster) for cluster in range(self.n_clusters)]
         self.history_ = run.history
         self.n_iter_ = len(self.history_)
         self.converged_ = run.converged

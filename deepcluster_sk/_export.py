@@ -14,22 +14,19 @@ class Predictor(nn.Module):
     """From samples as the user has them to the probabilities of ``predict_proba``."""
 
     offset: Tensor
-    order: Tensor
 
     def __init__(self, estimator: Any) -> None:
         super().__init__()
         own = copy.deepcopy(estimator.module_).cpu().requires_grad_(False)
         self.network = own.to(memory_format=torch.contiguous_format)
-        self.represent = estimator._represent
+        self.represent, self.regrouped = estimator._represent, estimator._regrouped
         self.scale = float(estimator._scaling.scale)
         self.register_buffer("offset", torch.as_tensor(estimator._scaling.offset, dtype=torch.float64))
-        self.register_buffer("order", torch.tensor(estimator._cluster_order))
 
     def forward(self, batch: Tensor) -> Tensor:
         """Probabilities (n, n_clusters) of samples (n, c, h, w) or (n, n_features), float32, not scaled."""
         scaled = ((batch.double() - self.offset) / self.scale).float()
-        _, proba = self.represent(self.network, scaled)
-        return proba.index_select(1, self.order)
+        return self.regrouped(*self.represent(self.network, scaled))
 
 
 def export(estimator: Any, path: str | os.PathLike[str]) -> None:

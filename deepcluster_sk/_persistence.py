@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from deepcluster_sk import _regrouping
 from deepcluster_sk._checkpoint import plain, write_bytes
 from deepcluster_sk._data import Scaling
 from deepcluster_sk._validation import check_number
@@ -40,6 +41,7 @@ _PLAIN = {
     "_sample_shape": list,
     "_seen_shape": list,
     "_cluster_order": list,
+    "cluster_names_": list,
 }
 _ARRAYS = ("labels_", "cluster_centers_")
 _TUPLES = ("image_shape", "image_size", "_sample_shape", "_seen_shape")
@@ -76,6 +78,7 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
         "params": {name: _text(plain(value)) for name, value in params.items() if name not in own},
         "own": {name: type(params[name]).__name__ for name in own},
         "fitted": plain(fitted),
+        "regroupings": _regrouping.described(estimator._regroupings),
         "feature_names_in_": list(getattr(estimator, "feature_names_in_", [])),
         "scaling": {"offset": offset, "scale": estimator._scaling.scale},
         "extra_state": state.get("_extra_state"),
@@ -92,6 +95,7 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
 def _fitted_tensors(estimator: Any) -> dict[str, Tensor]:
     """Fitted attributes that are long."""
     tensors = {name: torch.from_numpy(getattr(estimator, name)) for name in _ARRAYS if hasattr(estimator, name)}
+    tensors |= _regrouping.tensors_of(estimator._regroupings)
     if hasattr(estimator, "paths_"):
         tensors |= {"paths": _packed(estimator.paths_), "unreadable": _packed(estimator.unreadable_)}
         tensors["reasons"] = _packed(estimator.unreadable_.values())
@@ -156,6 +160,10 @@ def _fill(estimator: Any, network: Any, description: dict[str, Any], tensors: di
     if description["feature_names_in_"]:
         estimator.feature_names_in_ = np.array(description["feature_names_in_"], dtype=object)
     estimator._scaling = _scaling(description["scaling"], tensors)
+    sizes = estimator.n_clusters, estimator._n_features_out
+    estimator._regroupings, n_clusters = _regrouping.restored(description["regroupings"], tensors, *sizes)
+    if len(estimator.cluster_names_) != n_clusters:
+        raise ValueError(f"it names {len(estimator.cluster_names_)} clusters of {n_clusters}")
 
 
 def _plain_attributes(estimator: Any, description: dict[str, Any]) -> dict[str, Any]:
@@ -166,7 +174,8 @@ def _plain_attributes(estimator: Any, description: dict[str, Any]) -> dict[str, 
     fitted = {name: _untupled(name, description["fitted"][name]) for name in _PLAIN}
     names, extra = description["feature_names_in_"], description["extra_state"]
     is_named = sorted(fitted["_cluster_order"]) == list(range(estimator.n_clusters))
-    if not (is_named and isinstance(names, list) and all(isinstance(name, str) for name in names)):
+    texts = [*names, *fitted["cluster_names_"]]
+    if not (is_named and isinstance(names, list) and all(isinstance(text, str) for text in texts)):
         raise ValueError("its clusters or features are not named as they are after a fit")
     if extra is not None and not isinstance(extra, bool):
         raise TypeError(f"its extra state is {extra!r}")

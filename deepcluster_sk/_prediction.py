@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from deepcluster_sk._data import ArraySamples, at_hand
 from deepcluster_sk._engine import Runtime, infer
 from deepcluster_sk._input import Input, read_input
+from deepcluster_sk._regrouping import Merge, Split
 from deepcluster_sk._torch_state import own_torch_state
 from deepcluster_sk._validation import (
     check_fits,
+    check_number,
     refuse_far_values,
     refuse_single_image,
     warn_of_other_range,
@@ -42,6 +44,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     _sample_shape: tuple[int, ...]
     _seen_shape: tuple[int, ...]
     _cluster_order: list[int]
+    _regroupings: list[Merge | Split]
 
     @abstractmethod
     def _represent(self, network: Any, batch: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,27 +58,38 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """Whether the network is the user's, of which nothing is known but that it takes float32 in torch's order."""
         return isinstance(self.network, nn.Module) or getattr(self, "encoder", None) is not None
 
-    def predict(self, X: Any) -> NDArray[np.intp]:
+    def predict(self, X: Any, *, reject_below: float | None = None) -> NDArray[np.intp]:
         """Cluster of each sample: the most probable one.
 
         Parameters
         ----------
         X : array-like, path-like, list of path-like, or torch Dataset
             As in :meth:`fit`; samples of the same shape and range.
+        reject_below : float or None, default=None
+            Probability, in [0, 1], that the most probable cluster must have, or the sample gets -1;
+            :class:`~deepcluster_sk.display.RejectionDisplay` shows what that gains. None rejects none.
 
         Returns
         -------
         labels : ndarray of shape (n_samples,), int64, in [0, n_clusters)
-            And -1 for files that cannot be read, where ``on_error="skip"``.
+            And -1 for samples that are rejected, and for files that cannot be read, where ``on_error="skip"``.
 
         Raises
         ------
         NotFittedError
             If the estimator is not fitted.
-        ValueError
-            If X does not fit what the estimator was fitted on.
+        TypeError, ValueError
+            If X does not fit what the estimator was fitted on, or ``reject_below`` is no such number.
         """
-        return self._of_new(X, lambda _, proba: proba[:, self._cluster_order].argmax(1), missing=-1)
+        if reject_below is not None:
+            check_number("reject_below", reject_below, float, 0, 1)
+
+        def choose(embedding: Tensor, proba: Tensor) -> Tensor:
+            proba = self._regrouped(embedding, proba)
+            labels = proba.argmax(1)
+            return labels if reject_below is None else labels.masked_fill(proba.amax(1) < reject_below, -1)
+
+        return self._of_new(X, choose, missing=-1)
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
         """Probability of each cluster for each sample.
@@ -97,7 +111,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         ValueError
             If X does not fit what the estimator was fitted on.
         """
-        return self._of_new(X, lambda _, proba: proba[:, self._cluster_order], missing=math.nan)
+        return self._of_new(X, self._regrouped, missing=math.nan)
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Embedding of each sample.
@@ -146,17 +160,26 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         if self.augment is None:
             raise ValueError("augment=None must be a transform, for samples to keep their cluster under it or not.")
         given = self._read(X)
-        samples = ArraySamples(given.rows, self._scaling)
+        kept = self._kept_under_transform(ArraySamples(given.rows, self._scaling))
+        return given.spread(kept, missing=False)
 
-        def label(_: Tensor, proba: Tensor) -> tuple[Tensor, ...]:
-            return (proba.argmax(1),)
+    def _kept_under_transform(self, samples: ArraySamples, indices: Tensor | None = None) -> NDArray[np.bool_]:
+        def label(embedding: Tensor, proba: Tensor) -> tuple[Tensor, ...]:
+            return (self._regrouped(embedding, proba).argmax(1),)
 
         with own_torch_state(next(self.module_.parameters()).device):  # a user's transform may draw from torch's own
             torch.manual_seed(0)
             augment = resolve_augmentation(self.augment, self._seen_shape)
-            (labels,) = self._apply(samples, label)
-            (moved,) = self._apply(samples, label, augment=augment)
-        return given.spread(labels == moved, missing=False)
+            (labels,) = self._apply(samples, label, indices=indices)
+            (moved,) = self._apply(samples, label, indices=indices, augment=augment)
+        return labels == moved
+
+    def _regrouped(self, embedding: Tensor, proba: Tensor) -> Tensor:
+        """Probabilities of the clusters as they are now: those in use first, then joined and divided by the user."""
+        proba = proba[:, self._cluster_order]
+        for step in self._regroupings:
+            proba = step(embedding, proba)
+        return proba
 
     def _of_new(self, X: Any, choose: Callable[[Tensor, Tensor], Tensor], missing: float) -> NDArray[Any]:
         """What ``choose`` takes of new samples, a row each; of files that cannot be read, ``missing``."""

@@ -202,13 +202,13 @@ def _write_result(estimator: Any, options: argparse.Namespace, result: Path) -> 
     write_report(estimator, estimator.paths_, result / _REPORT, title=Path(options.photos).resolve().name)
     if options.sort is not None:
         _sort(estimator.paths_, proba.argmax(axis=1), Path(options.photos), result / _SORTED, options.sort)
-    write_bytes(result / _LABELS, _table(estimator.paths_, proba))
+    write_bytes(result / _LABELS, _table(estimator, estimator.paths_, proba))
 
 
 def _predict(options: argparse.Namespace) -> None:
     estimator = _loaded(options)
     paths = _images(options.photos)
-    table = _table(paths, estimator.predict_proba(paths))
+    table = _table(estimator, paths, estimator.predict_proba(paths))
     if options.out is None:
         print(table.decode("utf-8", "replace"), end="", flush=True)
     else:
@@ -238,14 +238,17 @@ def _loaded(options: argparse.Namespace) -> Any:
     return load(model).set_params(on_error=options.on_error, verbose=0)
 
 
-def _table(paths: Sequence[str], proba: NDArray[np.float32]) -> bytes:
-    """Path, cluster and confidence of each file that could be read, as CSV in UTF-8."""
+def _table(estimator: Any, paths: Sequence[str], proba: NDArray[np.float32]) -> bytes:
+    """Path, cluster and confidence of each file that could be read, and name if clusters have some, as CSV in UTF-8."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "cluster", "confidence"])
+    names = estimator.cluster_names_
+    has_names = names != [str(cluster) for cluster in range(len(names))]
+    writer.writerow(["path", "cluster", "confidence", *["name"] * has_names])
     for path, row in zip(paths, proba, strict=True):
         if not np.isnan(row).any():
-            writer.writerow([path, row.argmax(), f"{row.max():.4f}"])
+            cluster = row.argmax()
+            writer.writerow([path, cluster, f"{row.max():.4f}", *[names[cluster]] * has_names])
     return text.getvalue().encode("utf-8", "surrogateescape")
 
 

@@ -13,6 +13,7 @@ from deepcluster_sk.display._histogram import ConfidenceHistogramDisplay, Residu
 from deepcluster_sk.display._history import PairParticipationDisplay, TrainingCurveDisplay
 from deepcluster_sk.display._label_features import LabelFeatureDisplay
 from deepcluster_sk.display._labels import AlignedConfusionMatrixDisplay, ClusterSizeDisplay
+from deepcluster_sk.display._rejection import RejectionDisplay
 from deepcluster_sk.display._search import SearchCurveDisplay
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "LabelFeatureImagesDisplay",
     "PairParticipationDisplay",
     "PseudoGraphDisplay",
+    "RejectionDisplay",
     "ResidualDisplay",
     "SearchCurveDisplay",
     "TrainingCurveDisplay",

@@ -1,16 +1,18 @@
 """Displays of the clusters as such: how large they are, and which classes they hold."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
-from deepcluster_sk._input import is_array
+from deepcluster_sk._input import is_array, last_step
 from deepcluster_sk.display._shared import (
     check_labels,
     check_proba,
     method_of,
+    name_ticks,
     own_axes,
     proba_of,
     pyplot,
@@ -192,9 +194,7 @@ class AlignedConfusionMatrixDisplay:
         inner.plot(ax=ax, cmap=cmap, values_format="d", text_kw={"fontsize": "small"})
         for i, j in np.argwhere(inner.confusion_matrix == 0):
             inner.text_[i, j].set_text("")
-        is_long = max(len(name) for name in self.clusters) > 3
-        slant: Any = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if is_long else {}
-        ax.set_xticks(range(len(self.clusters)), self.clusters, **slant)
+        name_ticks(ax, self.clusters)
         ax.set_yticks(range(len(self.classes)), self.classes)
         ax.set(xlabel="cluster", ylabel="true class")
         inner.im_.colorbar.set_label("samples")
@@ -281,7 +281,8 @@ class ClusterSizeDisplay:
             labels = np.asarray(method_of(estimator, "predict")(X))
             return cls.from_predictions(labels if is_array(X) else labels[labels >= 0], ax=ax)
         proba = proba_of(estimator, X)
-        return cls.from_predictions(proba[readable(proba)], ax=ax)
+        names = getattr(last_step(estimator), "cluster_names_", None)
+        return cls._of_proba(proba[readable(proba)], names).plot(ax)
 
     @classmethod
     def from_predictions(cls, predictions: ArrayLike, *, ax: "Axes | None" = None) -> Self:
@@ -318,13 +319,16 @@ class ClusterSizeDisplay:
         array = np.asarray(predictions)
         if array.ndim == 1 and len(array):
             return cls(*np.unique(array, return_counts=True)).plot(ax)
-        proba = check_proba("predictions", array)
+        return cls._of_proba(check_proba("predictions", array), None).plot(ax)
+
+    @classmethod
+    def _of_proba(cls, proba: NDArray[np.float64], names: Sequence[str] | None) -> Self:
         n_clusters = proba.shape[1]
         labels, largest = proba.argmax(axis=1), proba.max(axis=1)
         sizes = np.bincount(labels, minlength=n_clusters)
         total = np.bincount(labels, weights=largest, minlength=n_clusters)
         confidence = np.divide(total, sizes, out=np.full(n_clusters, np.nan), where=sizes > 0)
-        return cls(np.arange(n_clusters), sizes, confidence).plot(ax)
+        return cls(np.arange(n_clusters) if names is None else names, sizes, confidence)
 
     def plot(self, ax: "Axes | None" = None) -> Self:
         """Draw the picture.
@@ -358,7 +362,7 @@ class ClusterSizeDisplay:
             axis.bar_label(bars, names, padding=2, fontsize="small")
             axis.figure.colorbar(scale, ax=axis, label="mean largest probability")
             axis.margins(y=0.1)
-        axis.set_xticks(at, [str(name) for name in self.clusters])
+        name_ticks(axis, [str(name) for name in self.clusters])
         axis.set(xlabel="cluster", ylabel="samples")
         use_whole_numbers(axis.yaxis)
         self.ax_, self.figure_ = axis, axis.figure

@@ -77,6 +77,13 @@ def use_whole_numbers(axis: Any) -> None:
     axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
 
 
+def name_ticks(ax: Any, names: Sequence[str]) -> None:
+    """A name at each whole number of the horizontal axis, slanted where names are long."""
+    is_long = max(map(len, names)) > 3
+    slant: Any = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if is_long else {}
+    ax.set_xticks(range(len(names)), names, **slant)
+
+
 def history_of(estimator: Any) -> list[dict[str, Any]]:
     """Records of all epochs of a fitted estimator.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from deepcluster_sk._data import ArraySamples, Scaling
 from deepcluster_sk._input import Input
@@ -79,8 +80,11 @@ def page_content(estimator: Any, X: Any, *, title: str | None, projection: str, 
 def judge(estimator: Any, given: Input) -> Judged:
     """Embedding and probabilities of samples, from one pass through the network."""
     samples = ArraySamples(given.rows, estimator._scaling)
-    order = estimator._cluster_order
-    embedding, proba = estimator._apply(samples, lambda embedding, proba: (embedding, proba[:, order]))
+
+    def chosen(embedding: Tensor, proba: Tensor) -> tuple[Tensor, ...]:
+        return embedding, estimator._regrouped(embedding, proba)
+
+    embedding, proba = estimator._apply(samples, chosen)
     return Judged(embedding, proba)
 
 
@@ -101,6 +105,7 @@ class _Chosen:
 
 def _clusters(estimator: Any, judged: Judged, chosen: _Chosen, is_training: bool) -> list[dict[str, Any]]:
     agreement = estimator.fit_report_["restart_agreement"] if is_training else None
+    names = estimator.cluster_names_
     confused = confusion(judged)
     clusters = []
     for cluster, groups in enumerate(chosen.galleries):
@@ -109,6 +114,7 @@ def _clusters(estimator: Any, judged: Judged, chosen: _Chosen, is_training: bool
         nearest = members[np.argsort(judged.distance[members], kind="stable")[:8]]
         clusters.append(
             {
+                "name": None if names[cluster] == str(cluster) else names[cluster],
                 "size": len(members),
                 "confidence": float(judged.confidence[members].mean(dtype=np.float64)) if is_used else None,
                 "agreement": float(np.mean(agreement[members])) if is_used and agreement is not None else None,

@@ -108,7 +108,7 @@ function drawCard() {
     drawPicture(context, map.selected, 0, 0, picture.width, picture.height);
     card.append(picture);
   }
-  card.append(el("strong", {}, mark(s.cluster), `Cluster ${s.cluster}: ${percent(s.confidence)}`),
+  card.append(el("strong", {}, mark(s.cluster), `${titleOf(s.cluster)}: ${percent(s.confidence)}`),
     el("span", {}, secondChoice(s)), el("span", { class: "path" }, s.name));
   const [x, y] = placing()(map.selected);
   byId("ring").style.left = `${x}px`;
@@ -130,7 +130,7 @@ function tellOfMap() {
   const n = points.filter(visible).length;
   const s = map.selected && sample(map.selected.id);
   byId("map-status").textContent = s
-    ? `${s.name}: cluster ${s.cluster}, ${percent(s.confidence)}; ${secondChoice(s)}.`
+    ? `${s.name}: ${nameOf(s.cluster)}, ${percent(s.confidence)}; ${secondChoice(s)}.`
     : `${count(n)} of ${count(points.length)} samples shown, zoom ${map.scale.toFixed(1)}.`;
 }
 
@@ -252,7 +252,7 @@ function drawFilter() {
   const list = el("div", { class: "list" }, ...data.clusters.map((cluster, i) => {
     const box = el("input", { type: "checkbox", value: i, checked: "" });
     box.addEventListener("change", applyFilter);
-    return el("label", {}, box, el("span", {}, mark(i), `Cluster ${i}`), el("span", { class: "size" }, count(cluster.size)));
+    return el("label", {}, box, el("span", {}, mark(i), titleOf(i)), el("span", { class: "size" }, count(cluster.size)));
   }));
   byId("filter").append(el("div", { class: "tools" }, pressed("All", () => check(() => true)), pressed("None", () => check(() => false))), list);
 }

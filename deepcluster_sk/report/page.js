@@ -95,8 +95,11 @@ function scrolling(label, content, isLong = false) {
   return el("div", { class: isLong ? "scroll long" : "scroll", role: "region", tabindex: "0", "aria-label": label }, content);
 }
 
+const nameOf = (cluster) => `cluster ${cluster}` + (data.clusters[cluster].name === null ? "" : ` (${data.clusters[cluster].name})`);
+const titleOf = (cluster) => nameOf(cluster).replace(/^c/, "C");
+
 const clusterLink = (cluster) =>
-  el("a", { href: hasPictures ? `#cluster-${cluster}` : "#clusters" }, mark(cluster), `Cluster ${cluster}`);
+  el("a", { href: hasPictures ? `#cluster-${cluster}` : "#clusters" }, mark(cluster), titleOf(cluster));
 
 function drawOverview() {
   byId("subtitle").textContent = [
@@ -171,7 +174,7 @@ function shot(id) {
     el("strong", {}, percent(s.confidence)), el("span", {}, secondChoice(s)), el("span", { class: "path" }, s.name));
   // Decoded when it is first painted. With loading="lazy", pictures that were never in view would not be printed.
   const image = el("img", {
-    alt: `${s.name}, cluster ${s.cluster}`, src: pictureOfId.get(id), decoding: "async",
+    alt: `${s.name}, ${nameOf(s.cluster)}`, src: pictureOfId.get(id), decoding: "async",
     width: data.pictures.width, height: data.pictures.height,
   });
   return el("li", {}, el("figure", {}, image, caption));
@@ -179,7 +182,7 @@ function shot(id) {
 
 function line(id) {
   const s = sample(id);
-  return el("li", {}, `${s.name}: cluster ${s.cluster} ${percent(s.confidence)}, ${secondChoice(s)}`);
+  return el("li", {}, `${s.name}: ${nameOf(s.cluster)} ${percent(s.confidence)}, ${secondChoice(s)}`);
 }
 
 const shots = (ids) => el("ul", { class: hasPictures ? "shots" : "shots text" }, ...ids.map(hasPictures ? shot : line));
@@ -190,10 +193,10 @@ function clusterSection(cluster, i) {
   const summary = cluster.size === 0 ? "No sample is in it."
     : `${count(cluster.size)} samples \u00b7 ${percent(cluster.size / data.n_samples)} \u00b7 mean confidence ${percent(cluster.confidence)}`;
   const onMap = pressed("Only this on the map", () => { showOnly(i); byId("map-section").scrollIntoView(); byId("map").focus(); });
-  onMap.setAttribute("aria-label", `Only cluster ${i} on the map`);
+  onMap.setAttribute("aria-label", `Only ${nameOf(i)} on the map`);
   return el("section", { class: "cluster", id: `cluster-${i}`, "aria-labelledby": `cluster-${i}-title` },
     el("div", { class: "cluster-head" },
-      el("h3", { id: `cluster-${i}-title` }, mark(i), `Cluster ${i}`), el("p", {}, summary), cluster.size ? onMap : null),
+      el("h3", { id: `cluster-${i}-title` }, mark(i), titleOf(i)), el("p", {}, summary), cluster.size ? onMap : null),
     el("div", { class: "groups" }, ...groups));
 }
 
@@ -210,7 +213,7 @@ function drawClusters() {
   const indices = (ids) => ids.map((id) => sample(id).index).join(", ") || "\u2013";
   const unsure = (ids) => ids.map((id) => `${sample(id).index} (${percent(sample(id).confidence)})`).join(", ") || "\u2013";
   const rows = data.clusters.map((cluster, i) => [
-    el("span", {}, mark(i), `Cluster ${i}`), count(cluster.size), percent(cluster.confidence),
+    el("span", {}, mark(i), titleOf(i)), count(cluster.size), percent(cluster.confidence),
     cluster.nearest.join(", ") || "\u2013", indices(cluster.groups.prototypes), unsure(cluster.groups.uncertain)]);
   const headings = [["Cluster"], ["Samples", "number"], ["Mean confidence", "number"], ["Nearest to its mean"],
     ["Most confident"], ["Least certain (confidence)"]];
@@ -222,7 +225,7 @@ function drawPairs() {
     const title = `pair-${pair.first}-${pair.second}`;
     return el("section", { class: "cluster pair", "aria-labelledby": title },
       el("div", { class: "cluster-head" },
-        el("h3", { id: title }, mark(pair.first), `Cluster ${pair.first} and `, mark(pair.second), `cluster ${pair.second}`),
+        el("h3", { id: title }, mark(pair.first), `${titleOf(pair.first)} and `, mark(pair.second), nameOf(pair.second)),
         el("p", {}, `confusion ${percent(pair.confusion)}`)),
       shots(pair.ids));
   });
