@@ -245,11 +245,13 @@ class BaseDeepClustering(
                 "The trained network gives NaN for probabilities: its outputs overflow. A smaller learning rate (lr) "
                 "may help, or a module of your own whose outputs are smaller."
             )
-        agreement = None
+        agreement, of_neighbors = None, None
         if self.augment is not None:
             some = torch.randperm(len(samples), generator=runtime.generator)[:_N_TRANSFORMED]
             (moved, _) = self._apply(samples, judge, network=network, indices=some, augment=runtime.augment)
             agreement = float((labels[some.numpy()] == moved).mean())
+        elif self.n_init > 1:
+            of_neighbors = neighbor_agreement(samples.array, labels)
         return Run(
             network=network,
             history=monitor.history,
@@ -261,7 +263,7 @@ class BaseDeepClustering(
             confidence=confidence,
             augmentation_agreement=agreement,
             sizes=np.bincount(labels, minlength=self.n_clusters),
-            neighbor_agreement=neighbor_agreement(samples.array, labels) if self.n_init > 1 else 0.0,
+            neighbor_agreement=of_neighbors,
         )
 
     def _fitted_attributes(self, module: Any, samples: ArraySamples, order: Sequence[int]) -> dict[str, Any]:

@@ -61,8 +61,9 @@ class DACClustering(LoopClustering):
         0 never ends them early.
     n_init : int, default=1
         Networks trained, each from a seed of its own; kept is one with the fewest empty clusters, of these one in which
-        no cluster holds over 95 %, and of these the one that most often puts a sample with its nearest neighbours
-        (:func:`~deepcluster_sk.metrics.neighbor_agreement_score`).
+        no cluster holds over 95 %, and of these the one whose clusters last best under random transforms
+        (``augmentation_agreement``, less what chance gives), or, with ``augment=None``, that most often puts a sample
+        with its nearest neighbours (:func:`~deepcluster_sk.metrics.neighbor_agreement_score`).
     pair_selection : {"adaptive", "all"}, default="adaptive"
         "all" is DAC*: one falling threshold, so that every pair takes part.
     pair_loss : {"cross_entropy", "squared_error"}, default="cross_entropy"

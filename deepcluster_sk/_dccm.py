@@ -60,8 +60,9 @@ class DCCMClustering(LoopClustering):
         0 never ends them early.
     n_init : int, default=1
         Networks trained, each from a seed of its own; kept is one with the fewest empty clusters, of these one in which
-        no cluster holds over 95 %, and of these the one that most often puts a sample with its nearest neighbours
-        (:func:`~deepcluster_sk.metrics.neighbor_agreement_score`).
+        no cluster holds over 95 %, and of these the one whose clusters last best under random transforms
+        (``augmentation_agreement``, less what chance gives), or, with ``augment=None``, that most often puts a sample
+        with its nearest neighbours (:func:`~deepcluster_sk.metrics.neighbor_agreement_score`).
     graph_threshold : float, default=0.95
         Cosine similarity thres1 from which two samples have an edge, in [0, 1].
     label_threshold : float, default=0.9

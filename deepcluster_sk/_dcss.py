@@ -66,8 +66,9 @@ class DCSSClustering(BaseDeepClustering):
         0 never ends them early.
     n_init : int, default=1
         Networks trained, each from a seed of its own; kept is one with the fewest empty clusters, of these one in which
-        no cluster holds over 95 %, and of these the one that most often puts a sample with its nearest neighbours
-        (:func:`~deepcluster_sk.metrics.neighbor_agreement_score`).
+        no cluster holds over 95 %, and of these the one whose clusters last best under random transforms
+        (``augmentation_agreement``, less what chance gives), or, with ``augment=None``, that most often puts a sample
+        with its nearest neighbours (:func:`~deepcluster_sk.metrics.neighbor_agreement_score`).
     fuzzifier : float, default=1.1
         m of the memberships, > 1. The paper's 1.5 leaves them so soft that clusters which overlap drift in phase 2.
     centering_weight : float, default=0.1

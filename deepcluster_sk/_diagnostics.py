@@ -34,15 +34,15 @@ class Run(NamedTuple):
     confidence: NDArray[np.float32]  # (n,), largest probability
     augmentation_agreement: float | None  # share of samples that keep their label under a random transform
     sizes: NDArray[np.intp]  # (n_clusters,), samples in each of the network's clusters
-    neighbor_agreement: (
-        float  # how much oftener than by chance neighbours share a cluster; only compared among restarts
-    )
+    neighbor_agreement: float | None  # of restarts that have no transform, for want of better
 
     @property
     def rank(self) -> tuple[int, bool, float]:
-        """Smaller is better: first clusters that stay empty, then one that holds nearly all, then neighbours apart."""
+        """Smaller is better: clusters that stay empty, then one that holds nearly all, then labels that do not last."""
         n_empty, has_giant = int((self.sizes == 0).sum()), bool(self.sizes.max() > NEARLY_ALL * len(self.labels))
-        return n_empty, has_giant, -self.neighbor_agreement
+        if self.augmentation_agreement is None:
+            return n_empty, has_giant, -(self.neighbor_agreement or 0.0)
+        return n_empty, has_giant, -beyond_chance(self.augmentation_agreement, self.labels)
 
     def saved(self) -> dict[str, Any]:
         """As tensors and plain values, for a checkpoint."""

@@ -30,7 +30,12 @@ from deepcluster_sk import CollapseWarning, DACClustering, DCCMClustering, DCSSC
 from deepcluster_sk._data import ArraySamples
 from deepcluster_sk._diagnostics import Run, fit_report
 from deepcluster_sk._validation import check_samples
-from deepcluster_sk.metrics import clustering_accuracy_score, clustering_accuracy_scorer, silhouette_scorer
+from deepcluster_sk.metrics import (
+    clustering_accuracy_score,
+    clustering_accuracy_scorer,
+    neighbor_agreement_score,
+    silhouette_scorer,
+)
 
 ESTIMATORS = [DACClustering, DCCMClustering, DCSSClustering]
 each = pytest.mark.parametrize("Estimator", ESTIMATORS)
@@ -331,20 +336,20 @@ def test_callbacks_are_torn_down_when_a_fit_fails(Estimator, X):
     assert not hasattr(estimator, "history_")
 
 
-def run_of(labels, loss=0.0, **changes):
+def run_of(labels, agreement=1.0, **changes):
     """A run of a network that does not matter."""
     labels = np.array(labels)
     return Run(
         network=nn.Linear(1, 1),
-        history=[{"loss": loss}],
-        neighbor_agreement=-loss,
+        history=[{"agreement": agreement}],
+        neighbor_agreement=None,
         stopped=False,
         converged=True,
         precision="float32",
         n_components=1,
         labels=labels,
         confidence=np.ones(len(labels), dtype=np.float32),
-        augmentation_agreement=1.0,
+        augmentation_agreement=agreement,
         sizes=np.bincount(labels, minlength=changes.pop("n_clusters", 2)),
     )._replace(**changes)
 
@@ -393,15 +398,36 @@ def test_max_epochs_caps_every_phase(Estimator, X):
     assert max(phases.count(phase) for phase in phases) == 2
 
 
-def test_restarts_prefer_no_collapse_then_neighbors_together(X, monkeypatch):
-    runs = [run_of(*given) for given in (([0] * 4, 0.0), ([0, 0, 1, 1], 0.7), ([0, 1, 1, 0], 0.3), ([1, 1, 0, 0], 0.5))]
+def test_restarts_prefer_no_collapse_then_labels_that_last(X, monkeypatch):
+    runs = [run_of(*given) for given in (([0] * 4, 1.0), ([0, 0, 1, 1], 0.7), ([0, 1, 1, 0], 0.9), ([1, 1, 0, 0], 0.8))]
     given = iter(runs)
     monkeypatch.setattr(DACClustering, "_run", lambda *args: next(given))
     dac = DACClustering(n_clusters=2, n_init=4).fit(X[:4])
     assert_array_equal(dac.labels_, [0, 1, 1, 0])
-    assert dac.history_ == [{"loss": 0.3}]
+    assert dac.history_ == [{"agreement": 0.9}]
     # Of the others [0 0 0 0], [0 0 1 1], [1 1 0 0], the last two are one partition, matched either way round.
     assert_array_equal(sorted(dac.fit_report_["restart_agreement"]), np.float32([1 / 3, 1 / 3, 2 / 3, 2 / 3]))
+
+
+def test_agreement_that_chance_gives_counts_for_nothing_among_restarts():
+    equal, unequal = run_of([0] * 5 + [1] * 5, 0.9), run_of([0] * 9 + [1], 0.92)
+    assert equal.rank < unequal.rank  # (.9 - .5) / .5 is more than (.92 - .82) / .18
+
+
+@short
+def test_restarts_without_a_transform_prefer_neighbors_together(X, monkeypatch):
+    train, runs = DACClustering._run, []
+
+    def noted(*args):
+        runs.append(train(*args))
+        return runs[-1]
+
+    monkeypatch.setattr(DACClustering, "_run", noted)
+    dac = DACClustering(n_clusters=4, augment=None, n_init=3, warmup_epochs=0, random_state=0).fit(X)
+    assert dac.fit_report_["augmentation_agreement"] is None
+    full = [run for run in runs if (run.sizes > 0).sum() == max((run.sizes > 0).sum() for run in runs)]
+    best = max(full, key=lambda run: neighbor_agreement_score(X, run.labels))
+    assert dac.history_ is best.history
 
 
 @short
@@ -464,13 +490,12 @@ def test_a_stop_ends_the_restarts_too(X):
 
 
 def test_a_stop_in_a_later_restart_ends_them_even_if_an_earlier_one_is_kept(X, monkeypatch):
-    stopped = run_of([0, 0, 1, 1], 0.7)
-    stopped = stopped._replace(stopped=True)
-    given = iter([run_of([0, 1, 1, 0], 0.3), stopped, run_of([0, 1, 0, 1], 0.1)])
+    stopped = run_of([0, 0, 1, 1], 0.7, stopped=True)
+    given = iter([run_of([0, 1, 1, 0], 0.8), stopped, run_of([0, 1, 0, 1], 0.9)])
     monkeypatch.setattr(DACClustering, "_run", lambda *args: next(given))
     dac = DACClustering(n_clusters=2, n_init=3).fit(X[:4])
     assert_array_equal(dac.labels_, [0, 1, 1, 0])
-    assert next(given).history == [{"loss": 0.1}]  # was not run
+    assert next(given).history == [{"agreement": 0.9}]  # was not run
 
 
 def test_one_cluster_with_nearly_all_is_a_collapse():
