@@ -1,6 +1,7 @@
-"""What a user may do to the clusters of a fitted estimator: join, divide and name them."""
+"""What a user may do with a fitted estimator: join, divide and name its clusters, save and export it."""
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.cluster import KMeans
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from deepcluster_sk import _export, _persistence
 from deepcluster_sk._data import ArraySamples
 from deepcluster_sk._prediction import PredictionMixin
 from deepcluster_sk._regrouping import Merge, Split
@@ -21,12 +23,15 @@ _TOLERATED = 0.01
 _N_TRANSFORMED = 10_000
 
 
-class RegroupingMixin(PredictionMixin):
-    """Methods that change which clusters there are, and no weight of the network."""
+class AfterFitMixin(PredictionMixin):
+    """Methods of a fitted estimator that change no weight of its network."""
 
     labels_: NDArray[np.intp]
     cluster_names_: list[str]
     fit_report_: dict[str, Any]
+    history_: list[dict[str, Any]]
+    n_iter_: int
+    n_samples_seen_: int
     cluster_centers_: NDArray[np.float32]
 
     def merge_clusters(self, X: Any, clusters: Sequence[int]) -> Self:
@@ -61,13 +66,7 @@ class RegroupingMixin(PredictionMixin):
         first, *others = chosen
         names = [name for cluster, name in enumerate(self.cluster_names_) if cluster not in others]
         names[first] = " + ".join(self.cluster_names_[cluster] for cluster in chosen)
-        sizes = np.bincount(self.labels_, minlength=len(self.cluster_names_))[chosen]
-
-        def of_centers(centers: NDArray[Any]) -> NDArray[Any]:
-            joined = np.average(centers[chosen], axis=0, weights=sizes if sizes.any() else None)
-            return np.delete(np.concatenate([centers[:first], joined[None], centers[first + 1 :]]), others, axis=0)
-
-        return self._regroup(samples, Merge(tuple(chosen)), names, of_centers)
+        return self._regroup(samples, Merge(tuple(chosen)), names)
 
     def split_cluster(
         self, X: Any, cluster: int, n_parts: int = 2, *, random_state: int | np.random.RandomState | None = None
@@ -116,12 +115,7 @@ class RegroupingMixin(PredictionMixin):
         names = [*self.cluster_names_, *parts[1:]]
         names[chosen] = parts[0]
 
-        def of_centers(before: NDArray[Any]) -> NDArray[Any]:
-            after = np.concatenate([before, centers[1:]])
-            after[chosen] = centers[0]
-            return after
-
-        return self._regroup(samples, Split(chosen, torch.from_numpy(centers.astype(np.float32))), names, of_centers)
+        return self._regroup(samples, Split(chosen, torch.from_numpy(centers.astype(np.float32))), names)
 
     def rename_clusters(self, names: Mapping[int, str] | Sequence[str]) -> Self:
         """Name clusters, for reports and pictures. Labels stay numbers: ``cluster_names_`` has the name of each.
@@ -159,6 +153,46 @@ class RegroupingMixin(PredictionMixin):
         self.cluster_names_ = renamed
         return self
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted estimator to a file of numbers and text, for :func:`deepcluster_sk.load`.
+
+        Parameters
+        ----------
+        path : path-like
+            The file, in the safetensors format; one that is there is replaced.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        OSError
+            If the file cannot be written; one that was there stays.
+        """
+        check_is_fitted(self, "module_")
+        _persistence.save(self, path)
+
+    def export(self, path: str | os.PathLike[str]) -> None:
+        """Write a program that computes :meth:`predict_proba`, with the scaling of samples in it, for other runtimes.
+
+        Parameters
+        ----------
+        path : path-like
+            Ends in ".pt2", for ``torch.export.load``, or in ".onnx"; that needs ``pip install "deepcluster_sk[onnx]"``.
+            The program takes any number of samples in float32, of shape (n_samples, c, h, w) or (n_samples,
+            n_features) and in the range of X, and gives (n_samples, n_clusters) probabilities.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If ``path`` ends in something else.
+        ImportError
+            If what ONNX needs is not installed.
+        """
+        check_is_fitted(self, "module_")
+        _export.export(self, path)
+
     def _training_samples(self, X: Any) -> ArraySamples:
         """The samples of ``fit``, if X is these."""
         rows = self._read(X).rows
@@ -181,24 +215,28 @@ class RegroupingMixin(PredictionMixin):
 
         return self._apply(samples, largest)
 
-    def _regroup(
-        self,
-        samples: ArraySamples,
-        step: Merge | Split,
-        names: list[str],
-        of_centers: Callable[[NDArray[Any]], NDArray[Any]],
-    ) -> Self:
+    def _regroup(self, samples: ArraySamples, step: Merge | Split, names: list[str]) -> Self:
         """Take a step, and describe the clusters that there are then."""
-        self._regroupings = [*self._regroupings, step]
+        self._take(step)
         self.cluster_names_ = names
+        self._describe(samples)
+        return self
+
+    def _take(self, step: Merge | Split) -> None:
+        self._regroupings = [*self._regroupings, step]
+        if hasattr(self, "cluster_centers_"):
+            self.cluster_centers_ = step.of_centers(self.cluster_centers_)
+
+    def _describe(self, samples: ArraySamples) -> None:
+        """Set the labels of samples, and a report of them."""
         self.labels_, confidence = self._labels_and_confidence(samples)
-        sizes = np.bincount(self.labels_, minlength=len(names))
+        sizes = np.bincount(self.labels_, minlength=len(self.cluster_names_))
         agreement = None
         if self.augment is not None:
-            some = (
-                torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))[:_N_TRANSFORMED].sort().values
-            )
-            agreement = float(self._kept_under_transform(samples, some).mean())
+            order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))
+            kept = self._kept_under_transform(samples, order[:_N_TRANSFORMED].sort().values)
+            agreement = float(kept.mean())
+        last = self.history_[-1] if self.history_ else {}
         self.fit_report_ = {
             **self.fit_report_,
             "n_clusters_used": int((sizes > 0).sum()),
@@ -206,8 +244,7 @@ class RegroupingMixin(PredictionMixin):
             "largest_share": float(sizes.max() / len(samples)),
             "mean_confidence": float(confidence.mean()),
             "augmentation_agreement": agreement,
-            "restart_agreement": None,  # the other restarts have no such clusters
+            "restart_agreement": None,  # the other restarts have no such clusters, or saw no such samples
+            "selected_share": last.get("selected_share"),
+            "label_change": last.get("label_change"),
         }
-        if hasattr(self, "cluster_centers_"):
-            self.cluster_centers_ = of_centers(self.cluster_centers_)
-        return self

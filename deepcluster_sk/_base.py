@@ -13,20 +13,24 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from deepcluster_sk import _export, _persistence
-from deepcluster_sk._after_fit import RegroupingMixin
+from deepcluster_sk._after_fit import AfterFitMixin
 from deepcluster_sk._checkpoint import Journal, fingerprint, opened, parse_interval
 from deepcluster_sk._data import ArraySamples, Scaling
 from deepcluster_sk._diagnostics import Run, fit_report, used_first
-from deepcluster_sk._engine import Runtime, explaining_lack_of_memory, resolve_precision, settle_batch_norm
+from deepcluster_sk._engine import (
+    Runtime,
+    explaining_lack_of_memory,
+    resolve_precision,
+    settle_batch_norm,
+)
 from deepcluster_sk._input import Input, read_input
 from deepcluster_sk._monitor import Monitor
 from deepcluster_sk._progress import training
+from deepcluster_sk._regrouping import Split
 from deepcluster_sk._signals import StopRequest, noting_signals
-from deepcluster_sk._start import default_epochs
+from deepcluster_sk._start import PARTIAL_EPOCHS, default_epochs, learn_own_labels
 from deepcluster_sk._torch_state import own_torch_state
 from deepcluster_sk._validation import (
     all_or_nothing,
@@ -50,7 +54,7 @@ def own_copy(network: Any) -> Any:
 
 class BaseDeepClustering(
     CallbackSupportMixin,
-    RegroupingMixin,
+    AfterFitMixin,
     ClusterMixin,
     BaseEstimator,
     metaclass=ABCMeta,
@@ -164,16 +168,67 @@ class BaseDeepClustering(
         context.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=lambda: {})
         return self
 
+    @all_or_nothing
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Train on new samples with the clusters that there are, which keep their numbers and names.
+
+        The network learns to give random transforms of the new samples the clusters that it gives to themselves. Then
+        each weight is averaged with what it was, by the numbers of samples behind the two: a few samples, or samples of
+        few clusters, move it little. New kinds of samples do not become new clusters: :meth:`fit` finds those.
+
+        Parameters
+        ----------
+        X : array-like, path-like, list of path-like, or torch Dataset
+            As in :meth:`fit`; samples of the same shape and range, at least two.
+        y : ignored
+
+        Returns
+        -------
+        self : object
+            ``labels_`` and ``fit_report_`` are of X, ``history_`` has the new epochs behind the others, and
+            ``n_samples_seen_`` counts X too. An estimator that is not fitted is fitted. ``n_init``, ``checkpoint_dir``
+            and callbacks have no part in it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter or X is not valid, or a cluster was split: its parts have no place in the network.
+        """
+        self._check_params()
+        if not hasattr(self, "module_"):
+            return self.fit(X)
+        if any(isinstance(step, Split) for step in self._regroupings):
+            raise ValueError("partial_fit cannot train clusters that split_cluster made: fit with more clusters.")
+        given = self._read(X)
+        if len(given.rows) < 2:
+            raise ValueError(f"X has {len(given.rows)} sample(s) that can be used, and must have 2 or more.")
+        samples, device = ArraySamples(given.rows, self._scaling), resolve_device(self.device)
+        with own_torch_state(device), training(int(self.verbose), {"partial fit": PARTIAL_EPOCHS}, 1) as show:
+            runtime = self._runtime(samples, make_seed(self.random_state) + self.n_iter_, device)
+            network, history = runtime.place(copy.deepcopy(self.module_)), copy.deepcopy(self.history_)
+
+            def logits_of(batch: Tensor) -> Tensor:
+                return self._represent(network, batch)[1].float().clamp_min(1e-30).log()
+
+            monitor = Monitor(lambda: None, lambda _: False, partial(show, 0), history)
+            with explaining_lack_of_memory(runtime):
+                sizes = {"n_clusters": self.n_clusters, "n_before": self.n_samples_seen_}
+                learn_own_labels(network, logits_of, samples, **sizes, runtime=runtime, monitor=monitor)
+        self.module_, self.history_, self.n_iter_ = network.eval(), history, len(history)
+        self.n_samples_seen_ += len(samples)
+        self._describe(samples)
+        self._store_paths(given)
+        return self
+
     def _checked_augmentation(self, samples: ArraySamples, device: torch.device) -> Augmentation:
         """The random transform of training samples, tried on two of them."""
         augment = resolve_augmentation(self.augment, samples.seen_shape)
         check_augmentation(augment, samples.batch(torch.arange(2)).to(device))
         return augment
 
-    def _prepared(self, samples: ArraySamples, seed: int, device: torch.device) -> tuple[Runtime, Any]:
-        """Runtime and untrained network of one restart."""
+    def _runtime(self, samples: ArraySamples, seed: int, device: torch.device) -> Runtime:
         torch.manual_seed(seed)
-        runtime = Runtime(
+        return Runtime(
             device=device,
             precision=resolve_precision(self.precision, device, samples.sample_shape),
             augment=self._checked_augmentation(samples, device),
@@ -181,6 +236,10 @@ class BaseDeepClustering(
             batch_size=min(self.batch_size, len(samples)),
             channels_last=not self._has_own_module(),
         )
+
+    def _prepared(self, samples: ArraySamples, seed: int, device: torch.device) -> tuple[Runtime, Any]:
+        """Runtime and untrained network of one restart."""
+        runtime = self._runtime(samples, seed, device)
         network: Any = self._build_network(samples.sample_shape)
         if len(samples.sample_shape) == 3 and self._standardizes():
             mean, std = samples.channel_moments()
@@ -286,6 +345,7 @@ class BaseDeepClustering(
         self.cluster_names_ = [str(cluster) for cluster in range(self.n_clusters)]
         self.history_ = run.history
         self.n_iter_ = len(self.history_)
+        self.n_samples_seen_ = len(samples)
         self.converged_ = run.converged
         self._n_features_out = run.n_components
         self.fit_report_ = fit_report(run, others, stacklevel=5)
@@ -297,46 +357,6 @@ class BaseDeepClustering(
                 delattr(self, name)
         if given.paths is not None:
             self.paths_, self.unreadable_ = given.paths, dict(given.unreadable)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted estimator to a file of numbers and text, for :func:`deepcluster_sk.load`.
-
-        Parameters
-        ----------
-        path : path-like
-            The file, in the safetensors format; one that is there is replaced.
-
-        Raises
-        ------
-        NotFittedError
-            If the estimator is not fitted.
-        OSError
-            If the file cannot be written; one that was there stays.
-        """
-        check_is_fitted(self, "module_")
-        _persistence.save(self, path)
-
-    def export(self, path: str | os.PathLike[str]) -> None:
-        """Write a program that computes :meth:`predict_proba`, with the scaling of samples in it, for other runtimes.
-
-        Parameters
-        ----------
-        path : path-like
-            Ends in ".pt2", for ``torch.export.load``, or in ".onnx"; that needs ``pip install "deepcluster_sk[onnx]"``.
-            The program takes any number of samples in float32, of shape (n_samples, c, h, w) or (n_samples,
-            n_features) and in the range of X, and gives (n_samples, n_clusters) probabilities.
-
-        Raises
-        ------
-        NotFittedError
-            If the estimator is not fitted.
-        ValueError
-            If ``path`` ends in something else.
-        ImportError
-            If what ONNX needs is not installed.
-        """
-        check_is_fitted(self, "module_")
-        _export.export(self, path)
 
     def fit_predict(self, X: Any, y: Any = None, **kwargs: Any) -> NDArray[np.intp]:
         """Cluster the samples and return their labels.

@@ -123,6 +123,8 @@ class DCCMClustering(LoopClustering):
         pairs or samples that take part), cluster_sizes and label_change (share of labels changed since the last look).
     n_iter_ : int
         Number of epochs run, all phases together.
+    n_samples_seen_ : int
+        Number of samples of ``fit`` and of every :meth:`partial_fit` since.
     converged_ : bool
         Whether at most 1 % of the labels changed in the last epoch, or less than ``tol``.
     fit_report_ : dict

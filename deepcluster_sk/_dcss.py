@@ -132,6 +132,8 @@ class DCSSClustering(BaseDeepClustering):
         pairs or samples that take part), cluster_sizes and label_change (share of labels changed since the last look).
     n_iter_ : int
         Number of epochs run, all phases together.
+    n_samples_seen_ : int
+        Number of samples of ``fit`` and of every :meth:`partial_fit` since.
     converged_ : bool
         Whether at most 1 % of the labels changed at the last look, or less than ``tol``; with ``second_phase``, only
         looks at MNet's own judgement count.

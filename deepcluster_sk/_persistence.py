@@ -34,6 +34,7 @@ _MAX_HEADER = 2**22
 _PLAIN = {
     "history_": list,
     "n_iter_": int,
+    "n_samples_seen_": int,
     "converged_": bool,
     "fit_report_": dict,
     "n_features_in_": int,

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -26,6 +28,13 @@ class Merge:
         joined = proba[:, list(self.clusters)].sum(1, keepdim=True)
         above = [cluster for cluster in range(first + 1, proba.shape[1]) if cluster not in others]
         return torch.cat([proba[:, :first], joined, proba[:, above]], dim=1)
+
+    def of_centers(self, centers: NDArray[Any]) -> NDArray[Any]:
+        """Centre of the new cluster: the mean of theirs."""
+        first, *others = self.clusters
+        moved = centers.copy()
+        moved[first] = centers[list(self.clusters)].mean(axis=0)
+        return np.delete(moved, others, axis=0)
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,13 @@ class Split:
         nearest = (embedding @ centers.T - centers.square().sum(1) / 2).argmax(1)
         parts = proba[:, [self.cluster]] * F.one_hot(nearest, len(self.centers)).to(proba)
         return torch.cat([proba[:, : self.cluster], parts[:, :1], proba[:, self.cluster + 1 :], parts[:, 1:]], dim=1)
+
+    def of_centers(self, centers: NDArray[Any]) -> NDArray[Any]:
+        """Centres of the parts in place of the cluster's own."""
+        parts = self.centers.numpy().astype(centers.dtype)
+        moved = np.concatenate([centers, parts[1:]])
+        moved[self.cluster] = parts[0]
+        return moved
 
 
 def described(steps: list[Merge | Split]) -> list[dict[str, Any]]:

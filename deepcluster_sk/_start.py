@@ -40,6 +40,8 @@ _NEIGHBOR_SIDE = 32
 _PROJECTION_DIM = 64
 # Learning rate of Adam in both steps.
 _LR = 1e-3
+# Most epochs on new samples, and their learning rate: larger ones forget more and learn less.
+PARTIAL_EPOCHS, _PARTIAL_LR = 10, 3e-4
 # Share of k-means' labels that the network must reproduce before the method proper begins.
 _LEARNT = 0.95
 
@@ -209,6 +211,8 @@ def learn_labels(
     n_clusters: int,
     *,
     n_epochs: int,
+    lr: float = _LR,
+    phase: str = "label start",
     runtime: Runtime,
     monitor: Monitor,
 ) -> None:
@@ -216,7 +220,7 @@ def learn_labels(
 
     It ends early once nearly all are right: the method that follows is to correct the labels, not to defend them.
     """
-    optimizer = torch.optim.Adam(parameters, lr=_LR, fused=runtime.fused)
+    optimizer = torch.optim.Adam(parameters, lr=lr, fused=runtime.fused)
     labels = labels.to(runtime.device)
     agreement = RunningMean()
 
@@ -227,7 +231,7 @@ def learn_labels(
         agreement.add((logits.argmax(1) == targets).sum(), len(indices))
         return F.cross_entropy(logits, targets)
 
-    for _ in monitor.epochs("label start", n_epochs):
+    for _ in monitor.epochs(phase, n_epochs):
         agreement.reset()
         losses = RunningMean()
         batches = monitor.batches(
@@ -282,3 +286,41 @@ def start_from_kmeans(
             runtime=runtime,
             monitor=monitor,
         )
+
+
+def learn_own_labels(
+    network: nn.Module,
+    logits_of: Callable[[Tensor], Tensor],
+    samples: Samples,
+    n_clusters: int,
+    *,
+    n_before: int,
+    runtime: Runtime,
+    monitor: Monitor,
+) -> None:
+    """Train a network to give transforms of new samples the clusters that it gives to themselves.
+
+    Then each weight is averaged with what it was, by the number of samples behind it, ``n_before``, and of these: else
+    a network that sees few of the clusters forgets the others.
+    """
+    before = {name: value.clone() for name, value in network.state_dict().items() if isinstance(value, Tensor)}
+    (labels,) = infer(network, lambda batch: (logits_of(batch).argmax(1),), samples, runtime)
+    network.train()
+    learn_labels(
+        network,
+        logits_of,
+        (parameter for parameter in network.parameters() if parameter.requires_grad),
+        samples,
+        labels,
+        n_clusters,
+        n_epochs=PARTIAL_EPOCHS,
+        lr=_PARTIAL_LR,
+        phase="partial fit",
+        runtime=runtime,
+        monitor=monitor,
+    )
+    settle_batch_norm(network, samples, runtime)
+    with torch.no_grad():
+        for name, value in network.state_dict().items():
+            if isinstance(value, Tensor) and value.is_floating_point():
+                value.lerp_(before[name], n_before / (n_before + len(samples)))

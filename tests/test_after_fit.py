@@ -1,5 +1,6 @@
 """Clusters that are joined, divided and named after the fit, and samples that are rejected."""
 
+import copy
 import json
 
 import numpy as np
@@ -7,11 +8,13 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from report_helpers import content_of
+from scipy.ndimage import rotate
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering, load
 from deepcluster_sk.display import ClusterSizeDisplay, RejectionDisplay
+from deepcluster_sk.metrics import clustering_accuracy_score
 from deepcluster_sk.report import write_report
 
 METHODS = [DACClustering, DCCMClustering, DCSSClustering]
@@ -96,10 +99,9 @@ def test_split_cluster_divides_it_by_the_embedding_and_moves_no_other_sample(Est
 
 def test_centers_follow_the_clusters(fitted, images):
     dcss = fitted(DCSSClustering)
-    before, sizes = dcss.cluster_centers_, np.bincount(dcss.labels_)
+    before = dcss.cluster_centers_
     dcss.merge_clusters(images, [0, 2])
-    joined = (before[0] * sizes[0] + before[2] * sizes[2]) / (sizes[0] + sizes[2])
-    assert_allclose(dcss.cluster_centers_, [joined, before[1], before[3]], rtol=1e-5)
+    assert_allclose(dcss.cluster_centers_, [(before[0] + before[2]) / 2, before[1], before[3]], rtol=1e-5)
     dcss.split_cluster(images, 0, random_state=0)
     assert_array_equal(dcss.cluster_centers_[[1, 2]], before[[1, 3]])
     assert_allclose(dcss.cluster_centers_[[0, 3]], dcss._regroupings[-1].centers, rtol=1e-6)
@@ -230,6 +232,92 @@ def test_only_the_samples_of_fit_will_do(fitted, images):
         DACClustering().merge_clusters(images, [0, 1])
     with pytest.raises(NotFittedError):
         DACClustering().rename_clusters(["a"])
+
+
+# New samples
+
+
+@pytest.fixture(scope="module")
+def trained(digits):
+    """Digits of before and after, and each estimator fitted on the first."""
+    X, y = digits
+    kept = {Estimator: Estimator(10, random_state=0).fit(X[:600]) for Estimator in METHODS}
+    return (X[:600], y[:600]), (X[600:1200], y[600:1200]), kept
+
+
+@each
+def test_partial_fit_on_a_few_classes_forgets_no_other_and_keeps_the_numbers(Estimator, trained):
+    (old, y_old), (new, y_new), kept = trained
+    estimator = copy.deepcopy(kept[Estimator])
+    module, before, n_iter = estimator.module_, estimator.labels_, estimator.n_iter_
+    few = new[y_new < 3]
+    predicted = estimator.predict(few)
+    for call in (1, 2, 3):
+        assert estimator.partial_fit(few) is estimator
+        assert estimator.n_samples_seen_ == 600 + call * len(few)
+    assert estimator.module_ is not module
+    assert estimator.n_iter_ == len(estimator.history_) > n_iter
+    assert {record["phase"] for record in estimator.history_[n_iter:]} == {"partial fit"}
+    assert_consistent(estimator, few)
+    assert np.mean(estimator.labels_ == predicted) > 0.95
+    assert np.mean(estimator.predict(old) == before) > 0.95
+    assert clustering_accuracy_score(y_old, estimator.predict(old)) > clustering_accuracy_score(y_old, before) - 0.02
+
+
+@each
+def test_partial_fit_learns_what_new_samples_look_like(Estimator, trained):
+    (_, _), (new, y), kept = trained
+    turned = np.stack([rotate(image, 25, reshape=False, order=1) for image in new])
+    estimator = copy.deepcopy(kept[Estimator])
+    before = clustering_accuracy_score(y[300:], estimator.predict(turned[300:]))
+    for _ in range(3):
+        estimator.partial_fit(turned[:300])
+    assert clustering_accuracy_score(y[300:], estimator.predict(turned[300:])) > before + 0.05
+
+
+def test_partial_fit_is_weighed_by_the_numbers_of_samples(trained):
+    (old, _), (new, _), kept = trained
+    moved = []
+    for n_seen in (600, 600_000):
+        estimator = copy.deepcopy(kept[DACClustering])
+        estimator.n_samples_seen_ = n_seen
+        estimator.partial_fit(new[:100])
+        moved.append(float(np.abs(estimator.predict_proba(old) - kept[DACClustering].predict_proba(old)).mean()))
+    assert 0 < moved[1] < moved[0] / 20
+
+
+def test_partial_fit_keeps_merged_clusters_and_names(fitted, images, tmp_path):
+    dcss = fitted(DCSSClustering).merge_clusters(images, [0, 2]).rename_clusters({1: "one"})
+    centers = dcss.cluster_centers_
+    dcss.partial_fit(images[:50])
+    assert dcss.cluster_names_ == ["0 + 2", "one", "3"]
+    assert_array_equal(dcss.cluster_centers_, centers)
+    assert_consistent(dcss, images[:50])
+    dcss.save(tmp_path / "model")
+    assert load(tmp_path / "model").n_samples_seen_ == 170
+
+
+def test_partial_fit_is_repeatable_and_changes_nothing_if_it_fails(fitted, images):
+    first, second = fitted(DACClustering), fitted(DACClustering)
+    assert_array_equal(
+        first.partial_fit(images).predict_proba(images), second.partial_fit(images).predict_proba(images)
+    )
+    before = dict(vars(first))
+    with pytest.raises(ValueError, match=r"X has 1 sample\(s\) that can be used, and must have 2 or more"):
+        first.partial_fit(images[:1])
+    first.augment = lambda batch: batch * (np.nan if len(batch) > 2 else 1)
+    with pytest.warns(ConvergenceWarning), pytest.raises(ValueError, match="Training diverged"):
+        first.partial_fit(images)
+    assert vars(first) == {**before, "augment": first.augment}
+    second.split_cluster(images, 0, random_state=0)
+    with pytest.raises(ValueError, match="partial_fit cannot train clusters that split_cluster made"):
+        second.partial_fit(images)
+
+
+def test_partial_fit_of_what_is_not_fitted_is_a_fit(images):
+    params = {"max_epochs": 2, "random_state": 0}
+    labels = DACClustering(4, **params).partial_fit(images).labels_
+    assert_array_equal(labels, DACClustering(4, **params).fit(images).labels_)
 
 
 # Rejection
