@@ -118,7 +118,7 @@ class DACClustering(LoopClustering):
     n_iter_ : int
         Number of epochs run, all phases together.
     n_samples_seen_ : int
-        Number of samples of ``fit`` and of every :meth:`partial_fit` since.
+        Samples of ``fit`` and of each :meth:`partial_fit` since.
     converged_ : bool
         Whether the curriculum came to its end (lower threshold above the upper; for "all", at 0.5), or ``tol`` ended
         it. It does unless a callback stops training or ``curriculum_rate`` is too small for ``max_epochs``, so it says

@@ -124,7 +124,7 @@ class DCCMClustering(LoopClustering):
     n_iter_ : int
         Number of epochs run, all phases together.
     n_samples_seen_ : int
-        Number of samples of ``fit`` and of every :meth:`partial_fit` since.
+        Samples of ``fit`` and of each :meth:`partial_fit` since.
     converged_ : bool
         Whether at most 1 % of the labels changed in the last epoch, or less than ``tol``.
     fit_report_ : dict

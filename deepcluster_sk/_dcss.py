@@ -133,7 +133,7 @@ class DCSSClustering(BaseDeepClustering):
     n_iter_ : int
         Number of epochs run, all phases together.
     n_samples_seen_ : int
-        Number of samples of ``fit`` and of every :meth:`partial_fit` since.
+        Samples of ``fit`` and of each :meth:`partial_fit` since.
     converged_ : bool
         Whether at most 1 % of the labels changed at the last look, or less than ``tol``; with ``second_phase``, only
         looks at MNet's own judgement count.
@@ -151,8 +151,7 @@ class DCSSClustering(BaseDeepClustering):
     unreadable_ : dict of str to str
         Where X is files: those that were left out, each with what is wrong with it.
     cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
-        Centres μ in the latent space, in the order of the labels unless MNet started from random weights
-        (``mnet_start_epochs=0``).
+        Centres μ in the latent space, in the order of the labels unless ``mnet_start_epochs=0``.
 
     Raises
     ------

@@ -81,7 +81,8 @@ def read_input(estimator: Any, X: Any, sample_shape: tuple[int, ...] | None = No
     size = check_size(estimator.image_size)
     paths = _as_paths(X)
     if paths is not None:
-        given = _read_files(paths, size or _size_of(paths, sample_shape), estimator.on_error, verbose)
+        fate = "They are left out." if reset else "They have -1 for a label, and NaN for all else."
+        given = _read_files(paths, size or _size_of(paths, sample_shape), estimator.on_error, fate, verbose)
     elif isinstance(X, Dataset):
         given = Input(_read_dataset(X, estimator.image_shape, size, verbose))
     elif size is not None:
@@ -135,6 +136,8 @@ def _size_of(paths: list[str], sample_shape: tuple[int, ...] | None) -> tuple[in
     if sample_shape is not None:
         if len(sample_shape) != 3:
             raise ValueError(f"X must be feature vectors of shape {sample_shape}, as in fit, not files of images.")
+        if sample_shape[0] != 3:
+            raise ValueError(f"X is files, which have three channels, but fit saw images of shape {sample_shape}.")
         return sample_shape[1], sample_shape[2]
     shorter = []
     for path in paths[:: -(-len(paths) // _N_MEASURED)]:
@@ -152,7 +155,7 @@ def _try_to_decode(path: str, size: tuple[int, int]) -> tuple[Any, str]:
         return None, f"{type(error).__name__}: {error}".replace(f" {path!r}", "").splitlines()[0]
 
 
-def _read_files(paths: list[str], size: tuple[int, int], on_error: str, verbose: int) -> Input:
+def _read_files(paths: list[str], size: tuple[int, int], on_error: str, fate: str, verbose: int) -> Input:
     """Decode every file once, to know which can be read, and keep the images if they fit into memory."""
     shape = (3, *size)
     n_bytes = len(paths) * int(np.prod(shape))
@@ -168,7 +171,7 @@ def _read_files(paths: list[str], size: tuple[int, int], on_error: str, verbose:
             images[len(readable)] = image
         readable.append(paths[i])
     if unreadable:
-        _complain(unreadable, len(paths), on_error)
+        _complain(unreadable, len(paths), on_error, fate)
     if images is not None:
         return Input(images[: len(readable)], readable, unreadable, is_readable)
     rows = LazyArray(lambda i: _decode_again(readable[i], size), len(readable), shape, np.dtype(np.uint8))
@@ -182,14 +185,16 @@ def _decode_again(path: str, size: tuple[int, int]) -> NDArray[np.uint8]:
     return image.numpy()
 
 
-def _complain(unreadable: Mapping[str, str], n_files: int, on_error: str) -> None:
+def _complain(unreadable: Mapping[str, str], n_files: int, on_error: str, fate: str) -> None:
     named = "; ".join(f"{path!r} ({reason})" for path, reason in list(unreadable.items())[:_N_NAMED])
     rest = len(unreadable) - _N_NAMED
     message = f"X has {len(unreadable)} of {n_files} files that cannot be read: {named}"
     message += f"; and {rest} more." if rest > 0 else "."
     if on_error == "raise":
+        if all(len(path) == 1 for path in unreadable):  # as a search takes a text apart
+            message += " To search with the images of a folder, pass image_paths(folder)."
         raise ValueError(f"{message} on_error='skip' leaves them out.")
-    warnings.warn(UnreadableImageWarning(f"{message} They are left out.", unreadable), stacklevel=level_of_caller())
+    warnings.warn(UnreadableImageWarning(f"{message} {fate}", unreadable), stacklevel=level_of_caller())
 
 
 def _read_dataset(dataset: Any, image_shape: Any, size: tuple[int, int] | None, verbose: int) -> Any:

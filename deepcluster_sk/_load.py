@@ -1,6 +1,7 @@
 """Estimators from files."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 from deepcluster_sk import _persistence
@@ -9,6 +10,8 @@ from deepcluster_sk._dac import DACClustering
 from deepcluster_sk._dccm import DCCMClustering
 from deepcluster_sk._dcss import DCSSClustering
 
+# Where the command puts its model, within the folder of its result.
+MODEL = "model/model.safetensors"
 _CLASSES = {kind.__name__: kind for kind in (DACClustering, DCCMClustering, DCSSClustering)}
 
 
@@ -18,7 +21,7 @@ def load(path: str | os.PathLike[str], **own: Any) -> BaseDeepClustering:
     Parameters
     ----------
     path : path-like
-        The file.
+        The file, or a folder that the command ``deepcluster-sk cluster`` made.
     **own : object
         Parameters that were objects of your own when it was fitted, such as ``network=`` a module or ``augment=`` a
         function: files do not hold code. A network's weights are replaced by those of the file.
@@ -49,4 +52,6 @@ def load(path: str | os.PathLike[str], **own: Any) -> BaseDeepClustering:
     >>> bool((again.predict(X) == dac.labels_).all())
     True
     """
+    if Path(path).is_dir():
+        path = Path(path) / MODEL
     return _persistence.load(path, _CLASSES, own)

@@ -313,8 +313,8 @@ def warn_of_other_range(images: NDArray[Any], low: float, extent: float) -> None
     """Warn if images seem to be on another scale than those of ``fit``, which filled [low, low + extent]."""
     lowest, highest = float(images.min()), float(images.max())
     far_outside = max(low - lowest, highest - (low + extent)) > extent
-    # One image may be dark; many are not all so.
-    hardly_filled = 0 < highest - lowest < (0.005 if len(images) < 10 else 0.1) * extent
+    # One image may be dark; several are not all so.
+    hardly_filled = 0 < highest - lowest < (0.005 if len(images) < 3 else 0.1) * extent
     if far_outside or hardly_filled:
         warnings.warn(
             f"X has values in [{lowest:g}, {highest:g}], but was in [{low:g}, {low + extent:g}] in fit: predictions "

@@ -23,7 +23,7 @@ from deepcluster_sk._dac import DACClustering
 from deepcluster_sk._dccm import DCCMClustering
 from deepcluster_sk._dcss import DCSSClustering
 from deepcluster_sk._images import image_paths
-from deepcluster_sk._load import load
+from deepcluster_sk._load import MODEL, load
 from deepcluster_sk._version import __version__
 from deepcluster_sk.exceptions import UnreadableImageWarning
 from deepcluster_sk.report import write_report
@@ -32,7 +32,7 @@ _METHODS = {"dac": DACClustering, "dccm": DCCMClustering, "dcss": DCSSClustering
 # What --quick sets where nothing else is asked for.
 _QUICK = {"max_epochs": 5, "image_size": 32}
 # Names within the folder of results.
-_LABELS, _REPORT, _MODEL = "labels.csv", "report.html", "model/model.safetensors"
+_LABELS, _REPORT = "labels.csv", "report.html"
 _SORTED, _CHECKPOINTS = "clusters", ".unfinished"
 
 _DESCRIPTION = """\
@@ -113,7 +113,14 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("photos", metavar="PHOTOS", help="folder of images")
     add("--out", metavar="RESULT", required=True, help="folder for the result; made if need be")
-    add("-k", "--n-clusters", type=int, default=10, metavar="K", help="number of clusters (default: 10)")
+    add(
+        "-k",
+        "--n-clusters",
+        type=int,
+        required=True,
+        metavar="K",
+        help="clusters; too many rather than too few",
+    )
     add("--method", choices=_METHODS, default="dccm", help="default: dccm; dcss takes longest")
     add("--quick", action="store_true", help="few epochs on images of 32 pixels, for a first look")
     size = "side that images are resized to (default: their own, at most 64); time grows with its square"
@@ -156,7 +163,7 @@ def _cluster(options: argparse.Namespace) -> None:
     result = Path(options.out)
     is_there = (result / _LABELS).exists()
     if is_there and not options.overwrite:
-        raise ValueError(f"--out={result} has a result already; --overwrite replaces it.")
+        raise ValueError(f"--out={result} has a result already; --overwrite trains anew and replaces it.")
     # An earlier run may have been interrupted while it sorted: then its checkpoints are there still.
     if (result / _SORTED).exists() and not is_there and not (result / _CHECKPOINTS).exists():
         raise ValueError(f"--out={result} has a folder {_SORTED!r} that this command did not make; give another one.")
@@ -185,6 +192,8 @@ def _cluster(options: argparse.Namespace) -> None:
 
 def _images(photos: str, without: Path | None = None) -> list[str]:
     """Paths of the images in a folder, but for those in another."""
+    if not os.path.isdir(photos):
+        raise ValueError(f"PHOTOS={photos} must be a folder that exists.")
     left_out = None if without is None else without.resolve()
     paths = [path for path in image_paths(photos) if left_out is None or left_out not in Path(path).resolve().parents]
     if not paths:
@@ -196,8 +205,8 @@ def _write_result(estimator: Any, options: argparse.Namespace, result: Path) -> 
     """All that ``cluster`` leaves, and nothing of what was there; labels.csv is last, the sign that it is complete."""
     (result / _LABELS).unlink(missing_ok=True)
     shutil.rmtree(result / _SORTED, ignore_errors=True)
-    (result / _MODEL).parent.mkdir(exist_ok=True)
-    estimator.save(result / _MODEL)
+    (result / MODEL).parent.mkdir(exist_ok=True)
+    estimator.save(result / MODEL)
     proba = estimator.predict_proba(estimator.paths_)
     write_report(estimator, estimator.paths_, result / _REPORT, title=Path(options.photos).resolve().name)
     if options.sort is not None:
@@ -222,7 +231,7 @@ def _report(options: argparse.Namespace) -> None:
         raise ValueError(f"PHOTOS must be given: MODEL={options.model} was not trained on files.")
     if options.photos is None and not any(map(os.path.exists, photos)):
         raise ValueError(f"PHOTOS must be given: {photos[0]!r} and the others are not where they were, seen from here.")
-    if options.out is None and not (Path(options.model) / _MODEL).exists():
+    if options.out is None and not (Path(options.model) / MODEL).exists():
         raise ValueError(f'--out must be given: MODEL={options.model} is no folder that "cluster" made.')
     out = options.out or Path(options.model) / _REPORT
     write_report(estimator, photos, out)
@@ -232,7 +241,7 @@ def _report(options: argparse.Namespace) -> None:
 def _loaded(options: argparse.Namespace) -> Any:
     model = Path(options.model)
     if model.is_dir():
-        model = next((path for path in (model / _MODEL, model / Path(_MODEL).name) if path.exists()), model / _MODEL)
+        model = next((path for path in (model / MODEL, model / Path(MODEL).name) if path.exists()), model / MODEL)
     if not model.is_file():
         raise ValueError(f'MODEL={options.model} must be a folder that "cluster" made, or a file that save() wrote.')
     return load(model).set_params(on_error=options.on_error, verbose=0)

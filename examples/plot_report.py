@@ -28,4 +28,4 @@ print(f"{page.name}: {page.stat().st_size / 1e6:.1f} MB, open it in a browser")
 ClusterGridDisplay.from_estimator(dccm, images)
 
 # %%
-# The command writes one too: ``deepcluster-sk report model-or-result photos --out report.html``.
+# The command writes one too: ``deepcluster-sk report result photos --out report.html``.

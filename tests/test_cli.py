@@ -50,7 +50,8 @@ def rows_of(path):
 def test_cluster_writes_labels_model_and_report(photos, result, capsys):
     rows = rows_of(result / "labels.csv")
     readable = [path for path in image_paths(photos) if Path(path).name not in DAMAGED]
-    estimator = load(result / "model/model.safetensors")
+    estimator = load(result)
+    assert_array_equal(load(result / "model/model.safetensors").labels_, estimator.labels_)
     assert [row["path"] for row in rows] == readable == estimator.paths_
     assert_array_equal([int(row["cluster"]) for row in rows], estimator.labels_)
     proba = estimator.predict_proba(readable)
@@ -98,7 +99,7 @@ def test_progress_goes_to_stderr(photos, tmp_path, capsys):
 def test_a_result_is_replaced_only_where_that_is_asked_for(photos, result, capsys):
     before = (result / "labels.csv").read_bytes()
     assert main(["cluster", str(photos), "--out", str(result), *SHORT]) == 1
-    assert f"--out={result} has a result already; --overwrite replaces it" in capsys.readouterr().err
+    assert f"--out={result} has a result already; --overwrite trains anew and replaces it" in capsys.readouterr().err
     assert main(["cluster", str(photos), "--out", str(result), *SHORT, "--sort", "copy", "--overwrite"]) == 0
     assert (result / "labels.csv").read_bytes() == before
 
@@ -148,20 +149,37 @@ def test_report_is_of_the_training_images_or_of_others(photos, result, tmp_path,
     assert "--out must be given" in capsys.readouterr().err
 
 
+def test_names_of_clusters_stand_in_the_table(photos, result, tmp_path):
+    estimator = load(result).rename_clusters({0: "first, and best"})
+    estimator.save(tmp_path / "named")
+    assert main(["predict", str(tmp_path / "named"), str(photos), "--out", str(tmp_path / "named.csv")]) == 0
+    rows = rows_of(tmp_path / "named.csv")
+    assert {row["name"] for row in rows if row["cluster"] == "0"} == {"first, and best"}
+    assert {row["name"] for row in rows if row["cluster"] == "1"} == {"1"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "needed"),
     [
-        (["cluster", "nowhere", "--out", "result"], 1, "folder='nowhere' must be a folder that exists"),
-        (["cluster", "EMPTY", "--out", "result"], 1, "must have image files in it, and has none"),
+        (["cluster", "nowhere", "--out", "result", "-k", "3"], 1, "PHOTOS=nowhere must be a folder that exists"),
+        (["cluster", "EMPTY", "--out", "result", "-k", "3"], 1, "must have image files in it, and has none"),
         (["cluster", "PHOTOS", "--out", "result", "-k", "0"], 1, "n_clusters=0 must be an integer in"),
-        (["cluster", "PHOTOS", "--out", "result", "--max-epochs", "0"], 1, "max_epochs=0 must be an integer"),
-        (["cluster", "PHOTOS", "--out", "result", "--image-size", "0"], 1, "image_size=0 must be None, an integer"),
+        (
+            ["cluster", "PHOTOS", "--out", "result", "-k", "3", "--max-epochs", "0"],
+            1,
+            "max_epochs=0 must be an integer",
+        ),
+        (
+            ["cluster", "PHOTOS", "--out", "result", "-k", "3", "--image-size", "0"],
+            1,
+            "image_size=0 must be None, an integer",
+        ),
         (["predict", "RESULT", "EMPTY"], 1, "must have image files in it, and has none"),
         (["cluster", "PHOTOS", "--out", "result", "-k", "99"], 1, "n_clusters=99 must not exceed n_samples=60"),
-        (["cluster", "PHOTOS", "--out", "result", "--device", "abacus"], 1, "device='abacus' must be"),
+        (["cluster", "PHOTOS", "--out", "result", "-k", "3", "--device", "abacus"], 1, "device='abacus' must be"),
         (["predict", "nowhere", "PHOTOS"], 1, "MODEL=nowhere must be a folder"),
         (["predict", "PHOTOS", "PHOTOS"], 1, 'must be a folder that "cluster" made'),
-        (["cluster", "PHOTOS"], 2, "the following arguments are required: --out"),
+        (["cluster", "PHOTOS"], 2, "the following arguments are required: --out, -k/--n-clusters"),
         (["cluster", "PHOTOS", "--out", "result", "--method", "kmeans"], 2, "invalid choice: 'kmeans'"),
         (["cluster", "PHOTOS", "--out", "result", "-k", "many"], 2, "invalid int value: 'many'"),
         ([], 2, "required"),

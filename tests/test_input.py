@@ -130,7 +130,7 @@ def test_unreadable_files_raise_before_anything_is_trained(Estimator, damaged):
 @each
 def test_unreadable_files_are_skipped_and_named(Estimator, damaged):
     estimator = Estimator(3, on_error="skip", **SHORT)
-    with pytest.warns(UnreadableImageWarning, match="X has 4 of 61 files") as caught:
+    with pytest.warns(UnreadableImageWarning, match=r"X has 4 of 61 files .* They are left out\.") as caught:
         estimator.fit(damaged)
     assert caught[0].filename == __file__
     assert [str(Path(path).relative_to(damaged)) for path in estimator.unreadable_] == list(UNREADABLE)
@@ -144,7 +144,7 @@ def test_predictions_have_a_row_for_each_file_that_was_given(folder, damaged):
     paths = image_paths(damaged)
     is_readable = ~np.isin(paths, [str(damaged / name) for name in UNREADABLE])
     for method, missing in (("predict", -1), ("predict_proba", np.nan), ("transform", np.nan)):
-        with pytest.warns(UnreadableImageWarning):
+        with pytest.warns(UnreadableImageWarning, match="They have -1 for a label, and NaN for all else"):
             result = getattr(dccm, method)(paths)
         assert len(result) == 61
         assert_array_equal(result[~is_readable], np.full_like(result[~is_readable], missing))
@@ -164,6 +164,20 @@ def test_predictions_have_a_row_for_each_file_that_was_given(folder, damaged):
 def test_paths_that_are_none_are_refused(X, error, needed):
     with pytest.raises(error, match=needed):
         DACClustering(2, **SHORT).fit(X)
+
+
+def test_a_search_over_a_folder_says_what_it_needs(folder):
+    search = GridSearchCV(DACClustering(3, **SHORT), {"lr": [1e-4]}, scoring=size_entropy_scorer, error_score="raise")
+    with pytest.raises(ValueError, match=r"To search with the images of a folder, pass image_paths\(folder\)"):
+        search.set_params(cv=FullData()).fit("photos")
+
+
+def test_files_are_no_gray_images(folder, images):
+    dac = DACClustering(3, **SHORT).fit(images)
+    with pytest.raises(
+        ValueError, match=r"X is files, which have three channels, but fit saw images of shape \(1, 8, 8"
+    ):
+        dac.predict(folder)
 
 
 def test_of_files_none_of_which_can_be_read_nothing_is_learnt_and_nothing_predicted(folder):

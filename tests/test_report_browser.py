@@ -138,6 +138,15 @@ def test_filter_hides_clusters_on_the_map(opened, report):
     page.locator("#map").evaluate("box => box.blur()")
     assert state(page)[2].startswith(f"{sizes[2]} of ")
     assert page.locator("#filter input:checked").count() == 1
+    # It fills most of the map, and none of it is outside.
+    shares = page.evaluate(
+        """() => {
+          const places = points.filter(visible).map(placing());
+          return [canvas.clientWidth, canvas.clientHeight].map((side, axis) => places.map((at) => at[axis] / side));
+        }"""
+    )
+    assert all(0 <= share <= 1 for along in shares for share in along)
+    assert max(max(along) - min(along) for along in shares) == pytest.approx(0.8, abs=0.01)
 
 
 def test_filter_changes_what_is_drawn(opened, report):

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 
 from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering
 from deepcluster_sk._data import ArraySamples, Scaling, moments
-from deepcluster_sk._validation import check_samples, resolve_device
+from deepcluster_sk._validation import check_samples, resolve_device, warn_of_other_range
 
 ESTIMATORS = [DACClustering, DCCMClustering, DCSSClustering]
 each = pytest.mark.parametrize("Estimator", ESTIMATORS)
@@ -62,6 +62,14 @@ def test_prediction_on_another_scale_warns(Estimator, fitted_in, predicted_in, w
         warnings.simplefilter("always")
         estimator.predict(X / X.max() * predicted_in)
     assert [("unless both are on one scale" in str(warning.message)) for warning in caught] == [True] * warned
+
+
+@pytest.mark.parametrize(("n_images", "warned"), [(1, False), (2, False), (3, True), (5, True)])
+def test_several_images_on_a_smaller_scale_are_enough_for_a_warning_and_one_dark_image_is_not(n_images, warned, X):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_other_range(X[:n_images] / X.max() / 16, 0.0, 1.0)
+    assert len(caught) == warned
 
 
 def test_the_warning_of_another_scale_names_both(X):

@@ -61,14 +61,15 @@ def verdict(estimator: Any) -> dict[str, Any]:
                 "compare_with_baselines shows whether k-means does better.",
             ],
         }
+    advice = _advice_on_length(report["label_change"])
     return {
         "level": "none",
-        "heading": "No warning",
+        "heading": "No sign of collapse, but labels still change" if advice else "No sign of collapse",
         "text": "All clusters are in use"
         + (f", and {percent(agreement)} of the samples keep theirs under a random transform." if agreement else ".")
         + " That does not make the clusters right: no true labels took part, and only looking at the samples tells "
         "whether they mean what you need.",
-        "advice": _advice_on_length(report["label_change"]),
+        "advice": advice,
     }
 
 

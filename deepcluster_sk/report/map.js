@@ -158,6 +158,20 @@ function whole() {
   moved();
 }
 
+// Some points in the middle, as large as they fit.
+function frame(some) {
+  Object.assign(map, { scale: 1, x: 0, y: 0 });
+  const place = placing(), places = some.map(place);
+  const [low, high] = [Math.min, Math.max].map((most) => [0, 1].map((axis) => most(...places.map((at) => at[axis]))));
+  const sides = [canvas.clientWidth, canvas.clientHeight];
+  const fits = sides.map((side, axis) => (0.8 * side) / Math.max(1, high[axis] - low[axis]));
+  if (places.length > 0) {
+    map.scale = Math.min(MOST_ZOOM, Math.max(1, Math.min(...fits)));
+    [map.x, map.y] = sides.map((side, axis) => (side / 2 - (low[axis] + high[axis]) / 2) * map.scale);
+  }
+  moved();
+}
+
 function nearest(x, y, reach) {
   let best = null, least = reach;
   const place = placing();
@@ -246,6 +260,7 @@ function check(wanted) {
 }
 function showOnly(cluster) {
   check((i) => i === cluster);
+  frame(points.filter(visible));
 }
 
 function drawFilter() {

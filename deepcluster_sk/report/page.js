@@ -112,7 +112,7 @@ function drawOverview() {
   const advice = verdict.advice.map((line) => el("li", {}, line));
   byId("verdict").append(
     el("div", { class: `note ${verdict.level}`, "data-level": verdict.level },
-      el("h3", {}, (verdict.level === "none" ? "\u2713 " : "\u26a0 ") + verdict.heading),
+      el("h3", {}, (verdict.level === "none" ? "" : "\u26a0 ") + verdict.heading),
       el("p", {}, verdict.text),
       advice.length ? el("p", {}, "What to try:") : null,
       advice.length ? el("ul", {}, ...advice) : null));
@@ -163,7 +163,7 @@ function drawUnreadable() {
 // ---- Galleries ----
 
 const GROUPS = {
-  prototypes: ["Most confident", "what the cluster stands for"],
+  prototypes: ["Most confident", "what the network takes the cluster for"],
   typical: ["Typical", "around the median confidence"],
   uncertain: ["Least certain", "where mistakes are likeliest"],
 };
