@@ -16,7 +16,7 @@ from deepcluster_sk.metrics._neighbors import beyond_chance
 # Longest value of a parameter that is shown whole.
 _MAX_LENGTH = 200
 # Where more of the labels still change at the end, longer training is worth a try.
-_UNSETTLED = 0.1
+_UNSETTLED = 0.05
 
 
 def percent(share: float | None) -> str:
