@@ -150,7 +150,7 @@ def criteria_of(cell: dict[str, Any]) -> dict[str, Any]:
 
 
 def score_of_n_init(fit: dict[str, Any]) -> float:
-    """What ``n_init`` keeps the largest of: no cluster empty, none with nearly all, labels that last."""
+    """What ``n_init`` keeps the largest of, by other draws: no cluster empty or with nearly all, labels that last."""
     sizes = np.array(fit["cluster_sizes"])
     n_empty, has_giant = (sizes == 0).sum(), sizes.max() > 0.95 * sizes.sum()
     return float(fit["augmentation agreement"] - 10 * has_giant - 100 * n_empty)

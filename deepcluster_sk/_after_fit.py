@@ -13,14 +13,13 @@ from torch import Tensor
 
 from deepcluster_sk import _export, _persistence
 from deepcluster_sk._data import ArraySamples
+from deepcluster_sk._diagnostics import N_TRANSFORMED, figures
 from deepcluster_sk._prediction import PredictionMixin
 from deepcluster_sk._regrouping import Merge, Split
-from deepcluster_sk._validation import check_cluster, check_number, make_seed
+from deepcluster_sk._validation import all_or_nothing, check_cluster, check_number, make_seed
 
 # Samples of fit that another device puts into another cluster.
 _TOLERATED = 0.01
-# Samples whose transforms tell how stable the new clusters are.
-_N_TRANSFORMED = 10_000
 
 
 class AfterFitMixin(PredictionMixin):
@@ -34,13 +33,15 @@ class AfterFitMixin(PredictionMixin):
     n_samples_seen_: int
     cluster_centers_: NDArray[np.float32]
 
+    @all_or_nothing
     def merge_clusters(self, X: Any, clusters: Sequence[int]) -> Self:
         """Make one cluster of several.
 
         Parameters
         ----------
         X : array-like, path-like, list of path-like, or torch Dataset
-            The samples of :meth:`fit`, from which ``labels_`` and ``fit_report_`` are made anew.
+            The samples that ``labels_`` are of, those of :meth:`fit` or of the last :meth:`partial_fit`, from which
+            ``labels_`` and ``fit_report_`` are made anew.
         clusters : sequence of int
             At least two, all different. The smallest number is that of the new cluster, whose probability is the sum of
             theirs; numbers above the others close up.
@@ -64,10 +65,13 @@ class AfterFitMixin(PredictionMixin):
         if len(set(chosen)) < max(2, len(chosen)):
             raise ValueError(f"clusters={clusters!r} must be two or more different clusters.")
         first, *others = chosen
-        names = [name for cluster, name in enumerate(self.cluster_names_) if cluster not in others]
-        names[first] = " + ".join(self.cluster_names_[cluster] for cluster in chosen)
+        named = [name for cluster, name in enumerate(self.cluster_names_) if cluster in chosen and name != str(cluster)]
+        names = [None if name == str(cluster) else name for cluster, name in enumerate(self.cluster_names_)]
+        names[first] = " + ".join(self.cluster_names_[cluster] for cluster in chosen) if named else None
+        names = [name for cluster, name in enumerate(names) if cluster not in others]
         return self._regroup(samples, Merge(tuple(chosen)), names)
 
+    @all_or_nothing
     def split_cluster(
         self, X: Any, cluster: int, n_parts: int = 2, *, random_state: int | np.random.RandomState | None = None
     ) -> Self:
@@ -76,8 +80,8 @@ class AfterFitMixin(PredictionMixin):
         Parameters
         ----------
         X : array-like, path-like, list of path-like, or torch Dataset
-            The samples of :meth:`fit`, whose embedding is divided, and from which ``labels_`` and ``fit_report_`` are
-            made anew.
+            The samples that ``labels_`` are of, those of :meth:`fit` or of the last :meth:`partial_fit`: their
+            embedding is divided, and ``labels_`` and ``fit_report_`` are made anew from them.
         cluster : int, in [0, n_clusters)
         n_parts : int, default=2
             Clusters it becomes, >= 2. The largest keeps its number, the others get numbers behind all that there are.
@@ -111,10 +115,9 @@ class AfterFitMixin(PredictionMixin):
             raise ValueError(f"{needed}, and all of its {len(members)} are alike to the network.")
         kmeans = KMeans(n_parts, n_init=10, random_state=seed).fit(embedding)
         centers = kmeans.cluster_centers_[np.argsort(-np.bincount(kmeans.labels_), kind="stable")]
-        parts = [f"{self.cluster_names_[chosen]} ({i + 1})" for i in range(n_parts)]
-        names = [*self.cluster_names_, *parts[1:]]
-        names[chosen] = parts[0]
-
+        names = [None if name == str(i) else name for i, name in enumerate(self.cluster_names_)]
+        parts = [None if names[chosen] is None else f"{names[chosen]} ({i + 1})" for i in range(n_parts)]
+        names = [*names[:chosen], parts[0], *names[chosen + 1 :], *parts[1:]]
         return self._regroup(samples, Split(chosen, torch.from_numpy(centers.astype(np.float32))), names)
 
     def rename_clusters(self, names: Mapping[int, str] | Sequence[str]) -> Self:
@@ -139,14 +142,16 @@ class AfterFitMixin(PredictionMixin):
         """
         check_is_fitted(self, "module_")
         renamed = list(self.cluster_names_)
-        if isinstance(names, str) or not isinstance(names, Mapping | Sequence):
+        if isinstance(names, str) or not isinstance(names, Mapping | Sequence | np.ndarray):
             raise TypeError(f"names={names!r} must be a mapping from cluster to name, or a sequence of names.")
         if not isinstance(names, Mapping) and len(names) != len(renamed):
             raise ValueError(f"names has {len(names)} names, and must have {len(renamed)}, one a cluster.")
         for cluster, name in names.items() if isinstance(names, Mapping) else enumerate(names):
-            if not isinstance(name, str) or not name.strip():
-                raise TypeError(f"names={names!r} must be texts that are not empty, got {name!r}.")
-            renamed[check_cluster("names", cluster, len(renamed))] = name
+            if not isinstance(name, str):
+                raise TypeError(f"names={names!r} must be texts, got {name!r}.")
+            if not name.strip():
+                raise ValueError(f"names={names!r} must be texts that are not empty, got {name!r}.")
+            renamed[check_cluster("names", cluster, len(renamed))] = str(name)
         twice = sorted({name for name in renamed if renamed.count(name) > 1})
         if twice:
             raise ValueError(f"names must be different, got {', '.join(twice)} twice; merge_clusters joins clusters.")
@@ -179,7 +184,7 @@ class AfterFitMixin(PredictionMixin):
         path : path-like
             Ends in ".pt2", for ``torch.export.load``, or in ".onnx"; that needs ``pip install "deepcluster_sk[onnx]"``.
             The program takes any number of samples in float32, of shape (n_samples, c, h, w) or (n_samples,
-            n_features) and in the range of X, and gives (n_samples, n_clusters) probabilities.
+            n_features) and in the range of X, and gives (n_samples, len(cluster_names_)) probabilities.
 
         Raises
         ------
@@ -194,17 +199,17 @@ class AfterFitMixin(PredictionMixin):
         _export.export(self, path)
 
     def _training_samples(self, X: Any) -> ArraySamples:
-        """The samples of ``fit``, if X is these."""
+        """The samples that ``labels_`` are of, if X is these."""
         rows = self._read(X).rows
         n_trained = len(self.labels_)
         if len(rows) != n_trained:
-            raise ValueError(f"X has {len(rows)} samples, and must be the {n_trained} of fit.")
+            raise ValueError(f"X has {len(rows)} samples, and must be the {n_trained} that labels_ are of.")
         samples = ArraySamples(rows, self._scaling)
         n_others = int((self._labels_and_confidence(samples)[0] != self.labels_).sum())
         if n_others > _TOLERATED * n_trained:
             raise ValueError(
-                f"X must be the samples of fit in their order, but {n_others} of its {n_trained} are in another "
-                "cluster than labels_ says."
+                f"X must be the samples that labels_ are of, in their order, but {n_others} of its {n_trained} are in "
+                "another cluster."
             )
         return samples
 
@@ -215,17 +220,19 @@ class AfterFitMixin(PredictionMixin):
 
         return self._apply(samples, largest)
 
-    def _regroup(self, samples: ArraySamples, step: Merge | Split, names: list[str]) -> Self:
-        """Take a step, and describe the clusters that there are then."""
-        self._take(step)
-        self.cluster_names_ = names
-        self._describe(samples)
-        return self
-
-    def _take(self, step: Merge | Split) -> None:
+    def _regroup(self, samples: ArraySamples, step: Merge | Split, names: list[str | None]) -> Self:
+        """Take a step, and describe the clusters that there are then; those without a name have their number for it."""
         self._regroupings = [*self._regroupings, step]
+        self.cluster_names_ = []
+        for cluster, name in enumerate(names):
+            wanted = str(cluster) if name is None else name
+            while wanted in self.cluster_names_:
+                wanted += "'"
+            self.cluster_names_.append(wanted)
         if hasattr(self, "cluster_centers_"):
             self.cluster_centers_ = step.of_centers(self.cluster_centers_)
+        self._describe(samples)
+        return self
 
     def _describe(self, samples: ArraySamples) -> None:
         """Set the labels of samples, and a report of them."""
@@ -234,17 +241,8 @@ class AfterFitMixin(PredictionMixin):
         agreement = None
         if self.augment is not None:
             order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))
-            kept = self._kept_under_transform(samples, order[:_N_TRANSFORMED].sort().values)
+            kept = self._kept_under_transform(samples, order[:N_TRANSFORMED].sort().values)
             agreement = float(kept.mean())
-        last = self.history_[-1] if self.history_ else {}
-        self.fit_report_ = {
-            **self.fit_report_,
-            "n_clusters_used": int((sizes > 0).sum()),
-            "cluster_sizes": sizes.tolist(),
-            "largest_share": float(sizes.max() / len(samples)),
-            "mean_confidence": float(confidence.mean()),
-            "augmentation_agreement": agreement,
-            "restart_agreement": None,  # the other restarts have no such clusters, or saw no such samples
-            "selected_share": last.get("selected_share"),
-            "label_change": last.get("label_change"),
-        }
+        described = figures(sizes, confidence, agreement, self.history_)
+        # The other restarts have no such clusters, or saw no such samples.
+        self.fit_report_ = {**self.fit_report_, **described, "restart_agreement": None}

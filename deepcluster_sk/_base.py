@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from deepcluster_sk._after_fit import AfterFitMixin
 from deepcluster_sk._checkpoint import Journal, fingerprint, opened, parse_interval
 from deepcluster_sk._data import ArraySamples, Scaling
-from deepcluster_sk._diagnostics import Run, fit_report, used_first
+from deepcluster_sk._diagnostics import N_TRANSFORMED, Run, fit_report, used_first
 from deepcluster_sk._engine import (
     Runtime,
     explaining_lack_of_memory,
@@ -30,7 +30,7 @@ from deepcluster_sk._monitor import Monitor
 from deepcluster_sk._progress import training
 from deepcluster_sk._regrouping import Split
 from deepcluster_sk._signals import StopRequest, noting_signals
-from deepcluster_sk._start import PARTIAL_EPOCHS, default_epochs, learn_own_labels
+from deepcluster_sk._start import PARTIAL_EPOCHS, default_epochs, learn_more
 from deepcluster_sk._torch_state import own_torch_state
 from deepcluster_sk._validation import (
     all_or_nothing,
@@ -42,9 +42,6 @@ from deepcluster_sk._validation import (
 )
 from deepcluster_sk.augment import Augmentation, check_augmentation, resolve_augmentation
 from deepcluster_sk.metrics._neighbors import neighbor_agreement
-
-# Samples whose transforms tell in ``fit`` how stable the labels are.
-_N_TRANSFORMED = 10_000
 
 
 def own_copy(network: Any) -> Any:
@@ -172,9 +169,10 @@ class BaseDeepClustering(
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Train on new samples with the clusters that there are, which keep their numbers and names.
 
-        The network learns to give random transforms of the new samples the clusters that it gives to themselves. Then
-        each weight is averaged with what it was, by the numbers of samples behind the two: a few samples, or samples of
-        few clusters, move it little. New kinds of samples do not become new clusters: :meth:`fit` finds those.
+        The network learns to give random transforms of the new samples the clusters that it gives to themselves, by a
+        small learning rate of its own. Then each weight is averaged with what it was, by the numbers of samples behind
+        the two: so a few samples, beside those it has seen, move it little, even if they are of few clusters. New kinds
+        of samples do not become new clusters: :meth:`fit` finds those.
 
         Parameters
         ----------
@@ -186,8 +184,8 @@ class BaseDeepClustering(
         -------
         self : object
             ``labels_`` and ``fit_report_`` are of X, ``history_`` has the new epochs behind the others, and
-            ``n_samples_seen_`` counts X too. An estimator that is not fitted is fitted. ``n_init``, ``checkpoint_dir``
-            and callbacks have no part in it.
+            ``n_samples_seen_`` counts X too. ``n_init``, ``checkpoint_dir`` and callbacks have no part in it. An
+            estimator that is not fitted is fitted.
 
         Raises
         ------
@@ -203,22 +201,37 @@ class BaseDeepClustering(
         if len(given.rows) < 2:
             raise ValueError(f"X has {len(given.rows)} sample(s) that can be used, and must have 2 or more.")
         samples, device = ArraySamples(given.rows, self._scaling), resolve_device(self.device)
-        with own_torch_state(device), training(int(self.verbose), {"partial fit": PARTIAL_EPOCHS}, 1) as show:
+        n_epochs = PARTIAL_EPOCHS if self.max_epochs is None else min(PARTIAL_EPOCHS, self.max_epochs)
+        (columns,) = self._apply(samples, lambda _, proba: (proba.argmax(1),))
+        with own_torch_state(device), training(int(self.verbose), {"partial fit": n_epochs}, 1) as show:
             runtime = self._runtime(samples, make_seed(self.random_state) + self.n_iter_, device)
             network, history = runtime.place(copy.deepcopy(self.module_)), copy.deepcopy(self.history_)
 
             def logits_of(batch: Tensor) -> Tensor:
                 return self._represent(network, batch)[1].float().clamp_min(1e-30).log()
 
-            monitor = Monitor(lambda: None, lambda _: False, partial(show, 0), history)
             with explaining_lack_of_memory(runtime):
-                sizes = {"n_clusters": self.n_clusters, "n_before": self.n_samples_seen_}
-                learn_own_labels(network, logits_of, samples, **sizes, runtime=runtime, monitor=monitor)
+                learn_more(
+                    network,
+                    logits_of,
+                    self._learners(network),
+                    samples,
+                    torch.from_numpy(columns),
+                    self.n_clusters,
+                    n_before=self.n_samples_seen_,
+                    n_epochs=n_epochs,
+                    runtime=runtime,
+                    monitor=Monitor(lambda: None, lambda _: False, partial(show, 0), history),
+                )
         self.module_, self.history_, self.n_iter_ = network.eval(), history, len(history)
         self.n_samples_seen_ += len(samples)
         self._describe(samples)
         self._store_paths(given)
         return self
+
+    def _learners(self, network: Any) -> list[nn.Parameter]:
+        """Parameters that ``partial_fit`` trains."""
+        return [parameter for parameter in network.parameters() if parameter.requires_grad]
 
     def _checked_augmentation(self, samples: ArraySamples, device: torch.device) -> Augmentation:
         """The random transform of training samples, tried on two of them."""
@@ -306,7 +319,7 @@ class BaseDeepClustering(
             )
         agreement, of_neighbors = None, None
         if self.augment is not None:
-            some = torch.randperm(len(samples), generator=runtime.generator)[:_N_TRANSFORMED]
+            some = torch.randperm(len(samples), generator=runtime.generator)[:N_TRANSFORMED]
             (moved, _) = self._apply(samples, judge, network=network, indices=some, augment=runtime.augment)
             agreement = float((labels[some.numpy()] == moved).mean())
         elif self.n_init > 1:
@@ -348,7 +361,7 @@ class BaseDeepClustering(
         self.n_samples_seen_ = len(samples)
         self.converged_ = run.converged
         self._n_features_out = run.n_components
-        self.fit_report_ = fit_report(run, others, stacklevel=5)
+        self.fit_report_ = fit_report(run, others)
 
     def _store_paths(self, given: Input) -> None:
         """Set what tells of files, or take it away."""

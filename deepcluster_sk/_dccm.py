@@ -113,7 +113,7 @@ class DCCMClustering(LoopClustering):
     Attributes
     ----------
     labels_ : ndarray of shape (n_samples,), int64, in [0, n_clusters)
-        Cluster of each sample; clusters in use are numbered from 0 without gaps.
+        Cluster of each sample; ``fit`` numbers clusters in use from 0 without gaps.
     cluster_names_ : list of str
         Name of each cluster, its number until :meth:`rename_clusters` and the like change it.
     module_ : ClusterNetwork

@@ -1,6 +1,7 @@
 """The estimator of Deep Clustering with Self-Supervision; ``_train_dcss`` has the schedule."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -122,7 +123,7 @@ class DCSSClustering(BaseDeepClustering):
     Attributes
     ----------
     labels_ : ndarray of shape (n_samples,), int64, in [0, n_clusters)
-        Cluster of each sample; clusters in use are numbered from 0 without gaps.
+        Cluster of each sample; ``fit`` numbers clusters in use from 0 without gaps.
     cluster_names_ : list of str
         Name of each cluster, its number until :meth:`rename_clusters` and the like change it.
     module_ : DCSSNetwork
@@ -151,7 +152,7 @@ class DCSSClustering(BaseDeepClustering):
     unreadable_ : dict of str to str
         Where X is files: those that were left out, each with what is wrong with it.
     cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
-        Centres μ in the latent space, in the order of the labels unless ``mnet_start_epochs=0``.
+        Centres μ, as phase 1 left them, in the order of the labels unless ``mnet_start_epochs=0``.
 
     Raises
     ------
@@ -305,18 +306,15 @@ class DCSSClustering(BaseDeepClustering):
         }
         if self.encoder is not None:
             phases |= {"pretraining": 0, "phase 1": 0}
-        if not self.second_phase:
-            phases |= {"phase 2": 0}
-        if phases["phase 2"] == 0:
-            phases |= {"label start": 0}
+        if not self.second_phase or phases["phase 2"] == 0:
+            phases |= {"label start": 0, "phase 2": 0}
         return phases
 
     def _build_network(self, sample_shape: tuple[int, ...]) -> DCSSNetwork:
-        if self.encoder is None:
+        encoder, decoder = own_copy(self.encoder), None
+        if encoder is None:
             autoencoder = build_autoencoder(own_copy(self.network), sample_shape, self.latent_dim)
             encoder, decoder = autoencoder.encoder, autoencoder.decoder
-        else:
-            encoder, decoder = own_copy(self.encoder), None
         return DCSSNetwork(
             encoder,
             decoder,
@@ -340,10 +338,8 @@ class DCSSClustering(BaseDeepClustering):
                 monitor=monitor,
             )
         settle_batch_norm(network, samples, runtime)
-        centers = monitor.once(
-            "centers", lambda: kmeans_centers(network, network.encode, samples, self.n_clusters, runtime)
-        )
-        network.centers.copy_(centers)
+        find_centers = partial(kmeans_centers, network, network.encode, samples, self.n_clusters, runtime)
+        network.centers.copy_(monitor.once("centers", find_centers))
         network.uses_mnet = False
         converged = False
         if phases["phase 1"]:
@@ -387,6 +383,9 @@ class DCSSClustering(BaseDeepClustering):
             runtime=runtime,
             monitor=monitor,
         )
+
+    def _learners(self, network: DCSSNetwork) -> list[nn.Parameter]:
+        return list(network.mnet.parameters()) if self.encoder_lr == 0 else super()._learners(network)
 
     def _standardizes(self) -> bool:
         return self.encoder is None

@@ -9,10 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from deepcluster_sk._validation import level_of_caller
 from deepcluster_sk.exceptions import CollapseWarning, InstabilityWarning
 from deepcluster_sk.metrics import align_labels
 from deepcluster_sk.metrics._neighbors import beyond_chance
 
+# Samples whose transforms tell how stable labels are.
+N_TRANSFORMED = 10_000
 # A cluster with a larger share than this counts as a collapse.
 NEARLY_ALL = 0.95
 # Clusters that keep samples under a transform less often than this, of the way from chance (0) to always (1), say
@@ -79,7 +82,7 @@ def restart_agreement(labels: NDArray[np.intp], others: Sequence[NDArray[np.intp
     return np.mean([align_labels(labels, other) == labels for other in others], axis=0, dtype=np.float32)
 
 
-def fit_report(run: Run, others: Sequence[NDArray[np.intp]], *, stacklevel: int) -> dict[str, Any]:
+def fit_report(run: Run, others: Sequence[NDArray[np.intp]]) -> dict[str, Any]:
     """Diagnostics of the run that is kept, beside the labels of the other restarts; warns if it cannot be trusted.
 
     Returns
@@ -87,23 +90,31 @@ def fit_report(run: Run, others: Sequence[NDArray[np.intp]], *, stacklevel: int)
     report : dict
         What the estimators' ``fit_report_`` holds.
     """
-    n_used = int((run.sizes > 0).sum())
-    last = run.history[-1] if run.history else {}
     report = {
-        "n_clusters_used": n_used,
-        "cluster_sizes": run.sizes[used_first(run.sizes)].tolist(),
-        "largest_share": float(run.sizes.max() / run.sizes.sum()),
-        "mean_confidence": float(run.confidence.mean()),
-        "augmentation_agreement": run.augmentation_agreement,
+        **figures(run.sizes[used_first(run.sizes)], run.confidence, run.augmentation_agreement, run.history),
         "restart_agreement": restart_agreement(run.labels, others),
-        "selected_share": last.get("selected_share"),
-        "label_change": last.get("label_change"),
         "precision": run.precision,
     }
     warning = warning_of(report, run.labels)
     if warning is not None:
-        warnings.warn(warning, stacklevel=stacklevel + 1)
+        warnings.warn(warning, stacklevel=level_of_caller())
     return report
+
+
+def figures(
+    sizes: NDArray[np.intp], confidence: NDArray[np.float32], agreement: float | None, history: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """What ``fit_report_`` says of labels, whatever made them."""
+    last = history[-1] if history else {}
+    return {
+        "n_clusters_used": int((sizes > 0).sum()),
+        "cluster_sizes": sizes.tolist(),
+        "largest_share": float(sizes.max() / sizes.sum()),
+        "mean_confidence": float(confidence.mean()),
+        "augmentation_agreement": agreement,
+        "selected_share": last.get("selected_share"),
+        "label_change": last.get("label_change"),
+    }
 
 
 def reason_to_doubt(report: dict[str, Any], labels: NDArray[np.intp]) -> str | None:

@@ -59,7 +59,9 @@ class Input:
         return spread
 
 
-def read_input(estimator: Any, X: Any, sample_shape: tuple[int, ...] | None = None) -> Input:
+def read_input(
+    estimator: Any, X: Any, sample_shape: tuple[int, ...] | None = None, fate: str = "They are left out."
+) -> Input:
     """Validate X, read it, and resize images if that is asked for.
 
     Parameters
@@ -70,6 +72,8 @@ def read_input(estimator: Any, X: Any, sample_shape: tuple[int, ...] | None = No
         As the estimators' ``fit`` describes it.
     sample_shape : tuple or None
         (c, h, w) or (n_features,) of the samples of ``fit``; None in ``fit``.
+    fate : str
+        What a warning says of files that cannot be read.
 
     Raises
     ------
@@ -81,7 +85,8 @@ def read_input(estimator: Any, X: Any, sample_shape: tuple[int, ...] | None = No
     size = check_size(estimator.image_size)
     paths = _as_paths(X)
     if paths is not None:
-        fate = "They are left out." if reset else "They have -1 for a label, and NaN for all else."
+        if sample_shape is not None and sample_shape[0] != 3 and len(sample_shape) == 3:
+            raise ValueError(f"X is files, which have three channels, but fit saw images of shape {sample_shape}.")
         given = _read_files(paths, size or _size_of(paths, sample_shape), estimator.on_error, fate, verbose)
     elif isinstance(X, Dataset):
         given = Input(_read_dataset(X, estimator.image_shape, size, verbose))
@@ -136,8 +141,6 @@ def _size_of(paths: list[str], sample_shape: tuple[int, ...] | None) -> tuple[in
     if sample_shape is not None:
         if len(sample_shape) != 3:
             raise ValueError(f"X must be feature vectors of shape {sample_shape}, as in fit, not files of images.")
-        if sample_shape[0] != 3:
-            raise ValueError(f"X is files, which have three channels, but fit saw images of shape {sample_shape}.")
         return sample_shape[1], sample_shape[2]
     shorter = []
     for path in paths[:: -(-len(paths) // _N_MEASURED)]:

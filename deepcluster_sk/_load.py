@@ -53,5 +53,6 @@ def load(path: str | os.PathLike[str], **own: Any) -> BaseDeepClustering:
     True
     """
     if Path(path).is_dir():
-        path = Path(path) / MODEL
+        inside = [Path(path) / MODEL, Path(path) / Path(MODEL).name]
+        path = inside[1] if inside[1].is_file() else inside[0]
     return _persistence.load(path, _CLASSES, own)

@@ -71,7 +71,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
         Returns
         -------
-        labels : ndarray of shape (n_samples,), int64, in [0, n_clusters)
+        labels : ndarray of shape (n_samples,), int64, in [0, len(cluster_names_))
             And -1 for samples that are rejected, and for files that cannot be read, where ``on_error="skip"``.
 
         Raises
@@ -101,8 +101,8 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
         Returns
         -------
-        proba : ndarray of shape (n_samples, n_clusters), float32, rows sum to 1
-            Clusters that hold training samples come first, unused ones last. Files that cannot be read have NaN.
+        proba : ndarray of shape (n_samples, len(cluster_names_)), float32, rows sum to 1
+            ``fit`` puts clusters that hold training samples first. Files that cannot be read have NaN.
 
         Raises
         ------
@@ -183,19 +183,19 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     def _of_new(self, X: Any, choose: Callable[[Tensor, Tensor], Tensor], missing: float) -> NDArray[Any]:
         """What ``choose`` takes of new samples, a row each; of files that cannot be read, ``missing``."""
-        given = self._read(X)
+        given = self._read(X, fate="They have -1 for a label, and NaN for all else.")
         # Where no file can be read, an image of zeros tells how wide the rows are that are missing.
         rows = given.rows if len(given.rows) else np.zeros((1, *self._sample_shape), np.uint8)
         samples = ArraySamples(rows, self._scaling)
         (chosen,) = self._apply(samples, lambda embedding, proba: (choose(embedding, proba),))
         return given.spread(chosen[: len(given.rows)], missing)
 
-    def _read(self, X: Any) -> Input:
-        """New samples, checked against those of ``fit``."""
+    def _read(self, X: Any, fate: str = "They are left out.") -> Input:
+        """New samples, checked against those of ``fit``; a warning tells the ``fate`` of files that cannot be read."""
         check_is_fitted(self, "module_")
         if self.image_size is None or self.image_shape is None:
             refuse_single_image(X, self._sample_shape, any_size=self.image_size is not None)
-        given = read_input(self, X, self._sample_shape)
+        given = read_input(self, X, self._sample_shape, fate)
         check_fits(given.rows, self._sample_shape, type(self).__name__)
         if self._standardizes() and len(given.rows):
             array = at_hand(given.rows)

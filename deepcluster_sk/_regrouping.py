@@ -37,7 +37,7 @@ class Merge:
         return np.delete(moved, others, axis=0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
     """All of a cluster's probability goes to one of several, by the nearest of their centres in the embedding.
 
@@ -55,9 +55,10 @@ class Split:
 
     def __call__(self, embedding: Tensor, proba: Tensor) -> Tensor:
         """Probabilities (n, k + n_parts - 1) from an embedding (n, d) and probabilities (n, k)."""
-        centers = self.centers.to(embedding)
+        middle = self.centers.to(embedding).mean(0)  # near 0 float32 tells more apart
+        centers = self.centers.to(embedding) - middle
         # Half the squared distance, turned round, less what is the same for all: cdist cannot be exported.
-        nearest = (embedding @ centers.T - centers.square().sum(1) / 2).argmax(1)
+        nearest = ((embedding - middle) @ centers.T - centers.square().sum(1) / 2).argmax(1)
         parts = proba[:, [self.cluster]] * F.one_hot(nearest, len(self.centers)).to(proba)
         return torch.cat([proba[:, : self.cluster], parts[:, :1], proba[:, self.cluster + 1 :], parts[:, 1:]], dim=1)
 
@@ -96,13 +97,16 @@ def restored(
             raise ValueError(f"clusters {chosen} are no ascending numbers")
         if not (chosen and chosen[0] >= 0 and chosen[-1] < n_clusters):
             raise ValueError(f"clusters {chosen} are not among {n_clusters}")
+        if "merge" in step and len(chosen) < 2:
+            raise ValueError(f"clusters {chosen} are not two or more")
         if "merge" in step:
             steps.append(Merge(tuple(chosen)))
             n_clusters -= len(chosen) - 1
         else:
             centers = tensors[f"regrouping.{i}"]
-            if centers.ndim != 2 or centers.shape[1] != n_components:
-                raise ValueError(f"centres of shape {tuple(centers.shape)} are not in an embedding of {n_components}")
+            is_whole = centers.dtype == torch.float32 and bool(centers.isfinite().all())
+            if not is_whole or centers.ndim != 2 or len(centers) < 2 or centers.shape[1] != n_components:
+                raise ValueError(f"centres of shape {tuple(centers.shape)} are none in an embedding of {n_components}")
             steps.append(Split(chosen[0], centers))
             n_clusters += len(centers) - 1
     return steps, n_clusters

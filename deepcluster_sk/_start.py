@@ -288,32 +288,34 @@ def start_from_kmeans(
         )
 
 
-def learn_own_labels(
+def learn_more(
     network: nn.Module,
     logits_of: Callable[[Tensor], Tensor],
+    parameters: Iterable[nn.Parameter],
     samples: Samples,
+    labels: Tensor,
     n_clusters: int,
     *,
     n_before: int,
+    n_epochs: int,
     runtime: Runtime,
     monitor: Monitor,
 ) -> None:
-    """Train a network to give transforms of new samples the clusters that it gives to themselves.
+    """Train a network to give transforms of new samples the labels that it gives to themselves.
 
     Then each weight is averaged with what it was, by the number of samples behind it, ``n_before``, and of these: else
     a network that sees few of the clusters forgets the others.
     """
-    before = {name: value.clone() for name, value in network.state_dict().items() if isinstance(value, Tensor)}
-    (labels,) = infer(network, lambda batch: (logits_of(batch).argmax(1),), samples, runtime)
-    network.train()
+    state = [value for value in (*network.parameters(), *network.buffers()) if value.is_floating_point()]
+    before = [value.detach().clone() for value in state]
     learn_labels(
-        network,
+        network.train(),
         logits_of,
-        (parameter for parameter in network.parameters() if parameter.requires_grad),
+        parameters,
         samples,
         labels,
         n_clusters,
-        n_epochs=PARTIAL_EPOCHS,
+        n_epochs=n_epochs,
         lr=_PARTIAL_LR,
         phase="partial fit",
         runtime=runtime,
@@ -321,6 +323,5 @@ def learn_own_labels(
     )
     settle_batch_norm(network, samples, runtime)
     with torch.no_grad():
-        for name, value in network.state_dict().items():
-            if isinstance(value, Tensor) and value.is_floating_point():
-                value.lerp_(before[name], n_before / (n_before + len(samples)))
+        for value, known in zip(state, before, strict=True):
+            value.lerp_(known, n_before / (n_before + len(samples)))

@@ -293,7 +293,8 @@ def refuse_single_image(X: Any, fitted_on: tuple[int, ...], *, any_size: bool) -
 def refuse_far_values(samples: NDArray[Any], offset: float | NDArray[np.float64], scale: float) -> None:
     """Raise if samples are so far from those of ``fit``, which had this offset and spread, that nothing is computed."""
     axis = 0 if samples.ndim == 2 else None  # of vectors, each feature has its offset
-    farthest = float(max(np.max(samples.max(axis) - offset), np.max(offset - samples.min(axis)))) / scale
+    low, high = np.float64(samples.min(axis)), np.float64(samples.max(axis))  # differences of float16 may overflow
+    farthest = float(max(np.max(high - offset), np.max(offset - low))) / scale
     if farthest > _FARTHEST:
         raise ValueError(
             f"X is {farthest:.0e} times the spread of the samples of fit away from them, and must be within "

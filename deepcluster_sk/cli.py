@@ -239,12 +239,12 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _loaded(options: argparse.Namespace) -> Any:
-    model = Path(options.model)
-    if model.is_dir():
-        model = next((path for path in (model / MODEL, model / Path(MODEL).name) if path.exists()), model / MODEL)
-    if not model.is_file():
-        raise ValueError(f'MODEL={options.model} must be a folder that "cluster" made, or a file that save() wrote.')
-    return load(model).set_params(on_error=options.on_error, verbose=0)
+    try:
+        estimator = load(options.model)
+    except FileNotFoundError as error:
+        needed = 'must be a folder that "cluster" made, or a file that save() wrote'
+        raise ValueError(f"MODEL={options.model} {needed}.") from error
+    return estimator.set_params(on_error=options.on_error, verbose=0)
 
 
 def _table(estimator: Any, paths: Sequence[str], proba: NDArray[np.float32]) -> bytes:

@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
 from report_helpers import content_of
 from scipy.ndimage import rotate
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from torch import nn
 
-from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering, load
+from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering, UnreadableImageWarning, load
+from deepcluster_sk._regrouping import Split
 from deepcluster_sk.display import ClusterSizeDisplay, RejectionDisplay
-from deepcluster_sk.metrics import clustering_accuracy_score
+from deepcluster_sk.metrics import clustering_accuracy_score, restart_agreement_scorer, size_entropy_scorer
 from deepcluster_sk.report import write_report
 
 METHODS = [DACClustering, DCCMClustering, DCSSClustering]
@@ -68,7 +71,7 @@ def test_merged_clusters_have_the_sum_of_their_probabilities(Estimator, fitted, 
     proba = estimator.predict_proba(images)
     assert_array_equal(proba[:, [0, 2]], before[:, [0, 2]])
     assert_allclose(proba[:, 1], before[:, 1] + before[:, 3], rtol=1e-6)
-    assert estimator.cluster_names_ == ["0", "1 + 3", "2"]
+    assert estimator.cluster_names_ == ["0", "1", "2"]
     assert set(estimator.labels_[np.isin(labels, [1, 3])]) == {1}
     assert_array_equal(estimator.transform(images), embedding)
     assert estimator.fit_report_["restart_agreement"] is None
@@ -80,7 +83,7 @@ def test_split_cluster_divides_it_by_the_embedding_and_moves_no_other_sample(Est
     estimator = fitted(Estimator)
     before, labels = estimator.predict_proba(images), estimator.labels_
     estimator.split_cluster(images, 1, 3, random_state=0)
-    assert estimator.cluster_names_ == ["0", "1 (1)", "2", "3", "1 (2)", "1 (3)"]
+    assert estimator.cluster_names_ == ["0", "1", "2", "3", "4", "5"]
     proba, parts = estimator.predict_proba(images), [1, 4, 5]
     assert_array_equal(proba[:, [0, 2, 3]], before[:, [0, 2, 3]])
     assert_array_equal(proba[:, parts].max(axis=1), before[:, 1])
@@ -112,7 +115,7 @@ def test_several_steps_are_saved_exported_and_reported(Estimator, fitted, images
     estimator = fitted(Estimator)
     estimator.merge_clusters(images, (0, 1)).split_cluster(images, 0, random_state=1).merge_clusters(images, [1, 2])
     estimator.rename_clusters({1: "two and three"})
-    assert estimator.cluster_names_ == ["0 + 1 (1)", "two and three", "0 + 1 (2)"]
+    assert estimator.cluster_names_ == ["0", "two and three", "2"]
     assert_consistent(estimator, images)
     proba = estimator.predict_proba(images)
 
@@ -130,19 +133,95 @@ def test_several_steps_are_saved_exported_and_reported(Estimator, fitted, images
 
     write_report(estimator, images, tmp_path / "report.html")
     clusters = content_of(tmp_path / "report.html")["clusters"]
-    assert [cluster["name"] for cluster in clusters] == estimator.cluster_names_
+    assert [cluster["name"] for cluster in clusters] == [None, "two and three", None]
     assert [cluster["size"] for cluster in clusters] == estimator.fit_report_["cluster_sizes"]
 
 
 def test_a_file_whose_steps_do_not_follow_is_refused(fitted, images, tmp_path, monkeypatch):
     dac = fitted(DACClustering).merge_clusters(images, [0, 1])
-    for wrong in ([{"merge": [0, 4]}], [{"merge": [1, 0]}], [{"split": 0}], [{"merge": []}], []):
+    for wrong in ([{"merge": [0, 4]}], [{"merge": [1, 0]}], [{"split": 0}], [{"merge": []}], [{"merge": [1]}], []):
         monkeypatch.setattr(
             "deepcluster_sk._regrouping.described", lambda steps, wrong=wrong: json.loads(json.dumps(wrong))
         )
         dac.save(tmp_path / "model")
         with pytest.raises(ValueError, match="cannot be loaded"):
             load(tmp_path / "model")
+
+
+@pytest.mark.parametrize("rows", [0, 1, np.nan])
+def test_a_file_whose_centres_are_none_is_refused(fitted, images, tmp_path, rows):
+    dac = fitted(DACClustering).split_cluster(images, 0, random_state=0)
+    centers = dac._regroupings[0].centers
+    wrong = torch.full_like(centers, torch.nan) if np.isnan(rows) else centers[:rows]
+    dac._regroupings = [Split(0, wrong)]
+    dac.cluster_names_ = [str(i) for i in range(3 + len(wrong))]
+    dac.save(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"cannot be loaded.* are none in an embedding of 4"):
+        load(tmp_path / "model")
+
+
+def test_a_split_far_from_the_origin_is_by_the_nearest_centre():
+    rng = np.random.default_rng(0)
+    centers = torch.as_tensor(1e4 + rng.normal(size=(3, 16)), dtype=torch.float32)
+    embedding = torch.as_tensor(1e4 + rng.normal(size=(200, 16)), dtype=torch.float32)
+    parts = Split(1, centers)(embedding, torch.full((200, 2), 0.5))[:, 1:]
+    assert_array_equal(parts.argmax(1), torch.cdist(embedding.double(), centers.double()).argmin(1))
+
+
+def test_what_fails_midway_changes_nothing(fitted, images):
+    def fail(batch):
+        raise RuntimeError("no more")
+
+    dac = fitted(DACClustering).set_params(augment=fail)
+    before = dict(vars(dac))
+    for change in (lambda: dac.merge_clusters(images, [0, 1]), lambda: dac.split_cluster(images, 0)):
+        with pytest.raises(RuntimeError, match="no more"):
+            change()
+        assert vars(dac) == before
+
+
+def test_names_follow_and_stay_different(fitted, images):
+    dac = fitted(DACClustering).rename_clusters({0: "cat", 3: "dog"})
+    assert dac.split_cluster(images, 0, random_state=0).cluster_names_ == ["cat (1)", "1", "2", "dog", "cat (2)"]
+    assert dac.merge_clusters(images, [1, 2]).cluster_names_ == ["cat (1)", "1", "dog", "cat (2)"]
+    assert dac.merge_clusters(images, [1, 2]).cluster_names_ == ["cat (1)", "1 + dog", "cat (2)"]
+    dac.rename_clusters({0: "cat"}).rename_clusters({2: "cat (1)"})
+    assert dac.split_cluster(images, 0, random_state=0).cluster_names_ == ["cat (1)", "1 + dog", "cat (1)'", "cat (2)"]
+
+
+def test_scores_of_changed_clusters(files, images):
+    dac = load(files / "DACClustering").split_cluster(images, 0, random_state=0)
+    assert 0 < size_entropy_scorer(dac, images) <= 1
+    with pytest.raises(ValueError, match="n_init=2 must be at least 2, in a fit whose clusters were not changed since"):
+        restart_agreement_scorer(dac)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"network": nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU())},
+        {"augment": None},
+    ],
+)
+def test_networks_of_the_users_and_no_transform(images, params):
+    dac = DACClustering(**{"n_clusters": 4, "max_epochs": 2, "random_state": 0, **params}).fit(images)
+    dac.split_cluster(images, 0, random_state=0)
+    sizes = dac.fit_report_["cluster_sizes"]
+    dac.merge_clusters(images, [0, len(sizes) - 1])
+    assert (dac.fit_report_["augmentation_agreement"] is None) == (dac.augment is None)
+    assert_array_equal(dac.labels_, dac.predict(images))
+
+
+def test_clusters_of_files_leave_out_those_that_cannot_be_read(images, tmp_path):
+    for i, image in enumerate(images[:40]):
+        Image.fromarray((image * 255).astype(np.uint8)).save(tmp_path / f"{i:02}.png")
+    (tmp_path / "05.png").write_bytes(b"no image")
+    with pytest.warns(UnreadableImageWarning):
+        dac = DACClustering(3, max_epochs=2, on_error="skip", random_state=0).fit(tmp_path)
+    for change in (lambda: dac.merge_clusters(tmp_path, [0, 1]), lambda: dac.partial_fit(tmp_path)):
+        with pytest.warns(UnreadableImageWarning, match="They are left out"):
+            change()
+        assert len(dac.labels_) == len(dac.paths_) == 39
 
 
 def test_a_new_fit_and_a_clone_know_nothing_of_it(fitted, images):
@@ -167,8 +246,8 @@ def test_clusters_have_names(fitted, images):
         (["a", "b", "c"], ValueError, "names has 3 names, and must have 4"),
         ({4: "a"}, ValueError, r"names=4 must be an integer in \[0, 3\]"),
         ({"0": "a"}, TypeError, "names='0' must be an integer"),
-        ({0: 1}, TypeError, "must be texts that are not empty, got 1"),
-        ({0: " "}, TypeError, "must be texts that are not empty, got ' '"),
+        ({0: 1}, TypeError, "must be texts, got 1"),
+        ({0: " "}, ValueError, "must be texts that are not empty, got ' '"),
         ({0: "1"}, ValueError, "names must be different, got 1 twice; merge_clusters joins clusters"),
         ("abcd", TypeError, "must be a mapping from cluster to name, or a sequence of names"),
         (3, TypeError, "must be a mapping from cluster to name, or a sequence of names"),
@@ -224,9 +303,9 @@ def test_samples_that_are_alike_cannot_be_split(digits):
 
 def test_only_the_samples_of_fit_will_do(fitted, images):
     dac = fitted(DACClustering)
-    with pytest.raises(ValueError, match="X has 119 samples, and must be the 120 of fit"):
+    with pytest.raises(ValueError, match="X has 119 samples, and must be the 120 that labels_ are of"):
         dac.merge_clusters(images[1:], [0, 1])
-    with pytest.raises(ValueError, match=r"X must be the samples of fit in their order, but \d+ of its 120"):
+    with pytest.raises(ValueError, match=r"X must be the samples that labels_ are of, in their order, but \d+ of"):
         dac.split_cluster(images[::-1], 0)
     with pytest.raises(NotFittedError):
         DACClustering().merge_clusters(images, [0, 1])
@@ -290,7 +369,7 @@ def test_partial_fit_keeps_merged_clusters_and_names(fitted, images, tmp_path):
     dcss = fitted(DCSSClustering).merge_clusters(images, [0, 2]).rename_clusters({1: "one"})
     centers = dcss.cluster_centers_
     dcss.partial_fit(images[:50])
-    assert dcss.cluster_names_ == ["0 + 2", "one", "3"]
+    assert dcss.cluster_names_ == ["0", "one", "2"]
     assert_array_equal(dcss.cluster_centers_, centers)
     assert_consistent(dcss, images[:50])
     dcss.save(tmp_path / "model")
@@ -312,6 +391,48 @@ def test_partial_fit_is_repeatable_and_changes_nothing_if_it_fails(fitted, image
     second.split_cluster(images, 0, random_state=0)
     with pytest.raises(ValueError, match="partial_fit cannot train clusters that split_cluster made"):
         second.partial_fit(images)
+
+
+def test_partial_fit_leaves_an_encoder_alone_that_fit_left_alone(images):
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 8))
+    dcss = DCSSClustering(4, encoder=encoder, encoder_lr=0, max_epochs=3, random_state=0).fit(images)
+    n_iter = dcss.n_iter_
+    embedding = dcss.transform(images)
+    dcss.partial_fit(images[::-1].copy())
+    assert_array_equal(dcss.transform(images), embedding)
+    assert dcss.n_iter_ <= n_iter + 3
+
+
+def test_partial_fit_averages_a_layer_that_is_used_twice_once(images):
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Linear(64, 64)
+            self.second = self.first
+
+        def forward(self, batch):
+            return self.second(self.first(batch.flatten(1)).relu())
+
+    dac = DACClustering(4, network=Twice(), max_epochs=3, random_state=0).fit(images)
+    moved = []
+    for n_seen in (1, 120):
+        twin = copy.deepcopy(dac)
+        twin.n_samples_seen_ = n_seen
+        twin.partial_fit(images)
+        after = next(value for name, value in twin.module_.named_parameters() if name.endswith("first.weight"))
+        start = next(value for name, value in dac.module_.named_parameters() if name.endswith("first.weight"))
+        moved.append(float((after - start).detach().abs().mean()))
+    assert moved[1] == pytest.approx(moved[0] * (120 / 240) / (120 / 121), rel=1e-3)
+
+
+def test_partial_fit_on_a_few_clusters_is_no_collapse_in_a_report(trained, tmp_path):
+    (_, _), (new, y), kept = trained
+    dac = copy.deepcopy(kept[DACClustering])
+    few = new[y < 2]
+    write_report(dac.partial_fit(few), few, tmp_path / "report.html")
+    verdict = content_of(tmp_path / "report.html")["verdict"]
+    assert verdict["level"] == "none"
+    assert "of 10 clusters are in use" in verdict["text"]
 
 
 def test_partial_fit_of_what_is_not_fitted_is_a_fit(images):

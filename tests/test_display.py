@@ -195,6 +195,7 @@ ONE_OF_EACH = (
     display.LabelFeatureImagesDisplay(GRAY, np.eye(3), ["sure"] * 3),
     display.PairParticipationDisplay([1], [0.5]),
     display.PseudoGraphDisplay(np.eye(2, dtype=bool), np.arange(2)),
+    display.RejectionDisplay(np.array([0.5, 0.9]), np.array([0.0, 0.5]), np.array([0.8, 1.0])),
     display.ResidualDisplay([np.array([0.5, 1.0])], ["end"]),
     display.SearchCurveDisplay(["k"], [[1, 2]], np.ones(2), np.zeros(2)),
     display.TrainingCurveDisplay([{"phase": "DAC", "loss": 1.0}]),

@@ -501,7 +501,7 @@ def test_a_stop_in_a_later_restart_ends_them_even_if_an_earlier_one_is_kept(X, m
 def test_one_cluster_with_nearly_all_is_a_collapse():
     run = run_of(np.arange(3).repeat([97, 2, 1]), n_clusters=3)
     with pytest.warns(CollapseWarning, match="3 of 3 clusters are used and the largest holds 97%"):
-        assert fit_report(run, [], stacklevel=1)["n_clusters_used"] == 3
+        assert fit_report(run, [])["n_clusters_used"] == 3
 
 
 @pytest.mark.parametrize(("agreement", "warns"), [(0.5, True), (0.6, False), (None, False)])
@@ -510,7 +510,7 @@ def test_labels_that_seldom_survive_a_transform_are_reported(agreement, warns):
     run = run_of(np.arange(3).repeat(10), n_clusters=3, augmentation_agreement=agreement)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        fit_report(run, [], stacklevel=1)
+        fit_report(run, [])
     assert [warning.category for warning in caught] == [InstabilityWarning] * warns
 
 

@@ -439,6 +439,12 @@ def test_half_precision_is_not_copied_and_gives_what_its_values_give(Estimator, 
     assert_array_equal(of_dataset.labels_, fitted.labels_)
 
 
+def test_half_precision_may_fill_its_range(images):
+    wide = np.where(images > 100, 60_000, -60_000).astype(np.float16)
+    dac = DACClustering(3, **SHORT).fit(wide)
+    assert_array_equal(dac.predict(wide), dac.labels_)
+
+
 @pytest.mark.parametrize(("wrong", "needed"), [(np.nan, "X contains NaN"), (np.inf, "X contains infinity")])
 def test_half_precision_is_searched_for_what_is_not_finite_to_its_last_block(monkeypatch, wrong, needed):
     monkeypatch.setattr(_validation, "_BLOCK", 100)

@@ -308,7 +308,7 @@ def test_verdict_is_that_of_the_warning(sizes, agreement):
         "label_change": 0.3,
     }
     warned = _diagnostics.warning_of(report, labels)
-    found = verdict(SimpleNamespace(fit_report_=report, labels_=labels))
+    found = verdict(SimpleNamespace(fit_report_=report, labels_=labels, n_samples_seen_=len(labels)))
     levels = {CollapseWarning: "collapse", InstabilityWarning: "instability", type(None): "none"}
     assert found["level"] == levels[type(warned)]
     assert found["advice"]
@@ -324,7 +324,7 @@ def test_one_rule_decides_on_verdict_and_warning(limit, value, level, monkeypatc
         "label_change": 0.0,
     }
     labels = np.arange(2).repeat(50)
-    fitted = SimpleNamespace(fit_report_=report, labels_=labels)
+    fitted = SimpleNamespace(fit_report_=report, labels_=labels, n_samples_seen_=len(labels))
     assert verdict(fitted)["level"] == "none"
     assert _diagnostics.warning_of(report, labels) is None
     monkeypatch.setattr(_diagnostics, limit, value)

@@ -241,7 +241,7 @@ def size_entropy_scorer(estimator: Any, X: object, y: object = None) -> float:
     labels = np.asarray(estimator.predict(X))
     labels = labels[_is_readable(X, labels)]
     shares = np.unique(labels, return_counts=True)[1] / len(labels)
-    n_clusters = estimator.n_clusters
+    n_clusters = len(getattr(last_step(estimator), "cluster_names_", range(estimator.n_clusters)))
     return 1.0 if n_clusters == 1 else float(-(shares * np.log(shares)).sum() / np.log(n_clusters))
 
 
@@ -320,7 +320,8 @@ def restart_agreement_scorer(estimator: Any, X: object = None, y: object = None)
     """
     agreement = estimator.fit_report_["restart_agreement"]
     if agreement is None:
-        raise ValueError(f"n_init={estimator.n_init} must be at least 2, for restarts to agree or not.")
+        needed = "must be at least 2, in a fit whose clusters were not changed since, for restarts to agree or not"
+        raise ValueError(f"n_init={estimator.n_init} {needed}.")
     return beyond_chance(float(agreement.mean()), estimator.labels_)
 
 

@@ -33,12 +33,13 @@ def verdict(estimator: Any) -> dict[str, Any]:
         "level": "collapse", "instability" or "none"; "heading" and "text": str; "advice": list of str.
     """
     report = estimator.fit_report_
-    agreement, reason = report["augmentation_agreement"], reason_to_doubt(report, estimator.labels_)
+    agreement, reason = report["augmentation_agreement"], _reason(estimator)
+    n_used, n_clusters = report["n_clusters_used"], len(report["cluster_sizes"])
     if reason == "collapse":
         return {
             "level": reason,
             "heading": "The clusters collapsed",
-            "text": f"{report['n_clusters_used']} of {len(report['cluster_sizes'])} clusters are used, and the largest "
+            "text": f"{n_used} of {n_clusters} clusters are used, and the largest "
             f"holds {percent(report['largest_share'])} of the samples. A network that puts everything into one "
             "cluster agrees with itself perfectly, so the other figures may look good all the same.",
             "advice": [
@@ -65,12 +66,19 @@ def verdict(estimator: Any) -> dict[str, Any]:
     return {
         "level": "none",
         "heading": "No sign of collapse, but labels still change" if advice else "No sign of collapse",
-        "text": "All clusters are in use"
+        "text": ("All clusters are in use" if n_used == n_clusters else f"{n_used} of {n_clusters} clusters are in use")
         + (f", and {percent(agreement)} of the samples keep theirs under a random transform." if agreement else ".")
         + " That does not make the clusters right: no true labels took part, and only looking at the samples tells "
         "whether they mean what you need.",
         "advice": advice,
     }
+
+
+def _reason(estimator: Any) -> str | None:
+    reason = reason_to_doubt(estimator.fit_report_, estimator.labels_)
+    # The samples of the last partial_fit need not be of all clusters.
+    is_part = estimator.n_samples_seen_ > len(estimator.labels_)
+    return None if is_part and reason == "collapse" else reason
 
 
 def _advice_on_length(label_change: float | None) -> list[str]:

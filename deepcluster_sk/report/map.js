@@ -269,7 +269,7 @@ function drawFilter() {
     box.addEventListener("change", applyFilter);
     return el("label", {}, box, el("span", {}, mark(i), titleOf(i)), el("span", { class: "size" }, count(cluster.size)));
   }));
-  byId("filter").append(el("div", { class: "tools" }, pressed("All", () => check(() => true)), pressed("None", () => check(() => false))), list);
+  byId("filter").append(el("div", { class: "tools" }, pressed("All", () => { check(() => true); whole(); }), pressed("None", () => check(() => false))), list);
 }
 
 function startMap() {
