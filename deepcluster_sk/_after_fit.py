@@ -58,12 +58,13 @@ class AfterFitMixin(PredictionMixin):
         TypeError, ValueError
             If ``clusters`` are not such numbers, or X is not what the estimator was fitted on.
         """
-        samples = self._training_samples(X)
+        check_is_fitted(self, "module_")
         if not isinstance(clusters, Sequence | np.ndarray):
             raise TypeError(f"clusters={clusters!r} must be a sequence of integers.")
         chosen = sorted(check_cluster("clusters", cluster, len(self.cluster_names_)) for cluster in clusters)
         if len(set(chosen)) < max(2, len(chosen)):
             raise ValueError(f"clusters={clusters!r} must be two or more different clusters.")
+        samples = self._training_samples(X)
         first, *others = chosen
         named = [name for cluster, name in enumerate(self.cluster_names_) if cluster in chosen and name != str(cluster)]
         names = [None if name == str(cluster) else name for cluster, name in enumerate(self.cluster_names_)]
@@ -102,10 +103,11 @@ class AfterFitMixin(PredictionMixin):
             If a parameter is not valid, X is not what the estimator was fitted on, or the cluster has fewer different
             samples than parts.
         """
-        samples = self._training_samples(X)
+        check_is_fitted(self, "module_")
         chosen = check_cluster("cluster", cluster, len(self.cluster_names_))
         check_number("n_parts", n_parts, int, 2)
         seed = make_seed(random_state)
+        samples = self._training_samples(X)
         members = torch.from_numpy(np.flatnonzero(self.labels_ == chosen))
         needed = f"cluster={chosen} must hold n_parts={n_parts} different samples or more"
         if len(members) < n_parts:
@@ -184,7 +186,7 @@ class AfterFitMixin(PredictionMixin):
         path : path-like
             Ends in ".pt2", for ``torch.export.load``, or in ".onnx"; that needs ``pip install "deepcluster_sk[onnx]"``.
             The program takes any number of samples in float32, of shape (n_samples, c, h, w) or (n_samples,
-            n_features) and in the range of X, and gives (n_samples, len(cluster_names_)) probabilities.
+            n_features) and in the range of X, and gives a probability for each of ``cluster_names_``.
 
         Raises
         ------

@@ -109,7 +109,7 @@ class DACClustering(LoopClustering):
     labels_ : ndarray of shape (n_samples,), int64, in [0, n_clusters)
         Cluster of each sample; ``fit`` numbers clusters in use from 0 without gaps.
     cluster_names_ : list of str
-        Name of each cluster, its number until :meth:`rename_clusters` and the like change it.
+        Name of each cluster, its number until ``rename_clusters`` and the like change it.
     module_ : ClusterNetwork
         Trained network in evaluation mode.
     history_ : list of dict
@@ -118,7 +118,7 @@ class DACClustering(LoopClustering):
     n_iter_ : int
         Number of epochs run, all phases together.
     n_samples_seen_ : int
-        Samples of ``fit`` and of each :meth:`partial_fit` since.
+        Samples of ``fit`` and of each ``partial_fit`` since.
     converged_ : bool
         Whether the curriculum came to its end (lower threshold above the upper; for "all", at 0.5), or ``tol`` ended
         it. It does unless a callback stops training or ``curriculum_rate`` is too small for ``max_epochs``, so it says

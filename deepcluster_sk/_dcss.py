@@ -125,7 +125,7 @@ class DCSSClustering(BaseDeepClustering):
     labels_ : ndarray of shape (n_samples,), int64, in [0, n_clusters)
         Cluster of each sample; ``fit`` numbers clusters in use from 0 without gaps.
     cluster_names_ : list of str
-        Name of each cluster, its number until :meth:`rename_clusters` and the like change it.
+        Name of each cluster, its number until ``rename_clusters`` and the like change it.
     module_ : DCSSNetwork
         Trained network in evaluation mode.
     history_ : list of dict
@@ -134,7 +134,7 @@ class DCSSClustering(BaseDeepClustering):
     n_iter_ : int
         Number of epochs run, all phases together.
     n_samples_seen_ : int
-        Samples of ``fit`` and of each :meth:`partial_fit` since.
+        Samples of ``fit`` and of each ``partial_fit`` since.
     converged_ : bool
         Whether at most 1 % of the labels changed at the last look, or less than ``tol``; with ``second_phase``, only
         looks at MNet's own judgement count.

@@ -71,8 +71,9 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
         Returns
         -------
-        labels : ndarray of shape (n_samples,), int64, in [0, len(cluster_names_))
-            And -1 for samples that are rejected, and for files that cannot be read, where ``on_error="skip"``.
+        labels : ndarray of shape (n_samples,), int64, in [0, n_clusters)
+            Of as many clusters as ``cluster_names_`` has; and -1 for samples that are rejected, and for files that
+            cannot be read, where ``on_error="skip"``.
 
         Raises
         ------
@@ -101,8 +102,9 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
         Returns
         -------
-        proba : ndarray of shape (n_samples, len(cluster_names_)), float32, rows sum to 1
-            ``fit`` puts clusters that hold training samples first. Files that cannot be read have NaN.
+        proba : ndarray of shape (n_samples, n_clusters), float32, rows sum to 1
+            A column for each of ``cluster_names_``. ``fit`` puts clusters that hold training samples first. Files that
+            cannot be read have NaN.
 
         Raises
         ------
