@@ -66,11 +66,11 @@ class AfterFitMixin(PredictionMixin):
             raise ValueError(f"clusters={clusters!r} must be two or more different clusters.")
         samples = self._training_samples(X)
         first, *others = chosen
-        named = [name for cluster, name in enumerate(self.cluster_names_) if cluster in chosen and name != str(cluster)]
-        names = [None if name == str(cluster) else name for cluster, name in enumerate(self.cluster_names_)]
-        names[first] = " + ".join(self.cluster_names_[cluster] for cluster in chosen) if named else None
-        names = [name for cluster, name in enumerate(names) if cluster not in others]
-        return self._regroup(samples, Merge(tuple(chosen)), names)
+        names = self._given_names()
+        if any(names[cluster] is not None for cluster in chosen):
+            names[first] = " + ".join(self.cluster_names_[cluster] for cluster in chosen)
+        kept = [name for cluster, name in enumerate(names) if cluster not in others]
+        return self._regroup(samples, Merge(tuple(chosen)), kept)
 
     @all_or_nothing
     def split_cluster(
@@ -117,7 +117,7 @@ class AfterFitMixin(PredictionMixin):
             raise ValueError(f"{needed}, and all of its {len(members)} are alike to the network.")
         kmeans = KMeans(n_parts, n_init=10, random_state=seed).fit(embedding)
         centers = kmeans.cluster_centers_[np.argsort(-np.bincount(kmeans.labels_), kind="stable")]
-        names = [None if name == str(i) else name for i, name in enumerate(self.cluster_names_)]
+        names = self._given_names()
         parts = [None if names[chosen] is None else f"{names[chosen]} ({i + 1})" for i in range(n_parts)]
         names = [*names[:chosen], parts[0], *names[chosen + 1 :], *parts[1:]]
         return self._regroup(samples, Split(chosen, torch.from_numpy(centers.astype(np.float32))), names)
@@ -199,6 +199,10 @@ class AfterFitMixin(PredictionMixin):
         """
         check_is_fitted(self, "module_")
         _export.export(self, path)
+
+    def _given_names(self) -> list[str | None]:
+        """Name of each cluster that has one from the user, and None for the others."""
+        return [None if name == str(cluster) else name for cluster, name in enumerate(self.cluster_names_)]
 
     def _training_samples(self, X: Any) -> ArraySamples:
         """The samples that ``labels_`` are of, if X is these."""

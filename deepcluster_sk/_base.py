@@ -19,19 +19,15 @@ from deepcluster_sk._after_fit import AfterFitMixin
 from deepcluster_sk._checkpoint import Journal, fingerprint, opened, parse_interval
 from deepcluster_sk._data import ArraySamples, Scaling
 from deepcluster_sk._diagnostics import N_TRANSFORMED, Run, fit_report, used_first
-from deepcluster_sk._engine import (
-    Runtime,
-    explaining_lack_of_memory,
-    resolve_precision,
-    settle_batch_norm,
-)
+from deepcluster_sk._engine import Runtime, explaining_lack_of_memory, resolve_precision, settle_batch_norm
 from deepcluster_sk._input import Input, read_input
 from deepcluster_sk._monitor import Monitor
 from deepcluster_sk._progress import training
 from deepcluster_sk._regrouping import Split
 from deepcluster_sk._signals import StopRequest, noting_signals
-from deepcluster_sk._start import PARTIAL_EPOCHS, default_epochs, learn_more
+from deepcluster_sk._start import default_epochs
 from deepcluster_sk._torch_state import own_torch_state
+from deepcluster_sk._train_more import MORE_EPOCHS, learn_more
 from deepcluster_sk._validation import (
     all_or_nothing,
     check_choice,
@@ -201,7 +197,7 @@ class BaseDeepClustering(
         if len(given.rows) < 2:
             raise ValueError(f"X has {len(given.rows)} sample(s) that can be used, and must have 2 or more.")
         samples, device = ArraySamples(given.rows, self._scaling), resolve_device(self.device)
-        n_epochs = PARTIAL_EPOCHS if self.max_epochs is None else min(PARTIAL_EPOCHS, self.max_epochs)
+        n_epochs = MORE_EPOCHS if self.max_epochs is None else min(MORE_EPOCHS, self.max_epochs)
         (columns,) = self._apply(samples, lambda _, proba: (proba.argmax(1),))
         with own_torch_state(device), training(int(self.verbose), {"partial fit": n_epochs}, 1) as show:
             runtime = self._runtime(samples, make_seed(self.random_state) + self.n_iter_, device)

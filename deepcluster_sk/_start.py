@@ -40,8 +40,6 @@ _NEIGHBOR_SIDE = 32
 _PROJECTION_DIM = 64
 # Learning rate of Adam in both steps.
 _LR = 1e-3
-# Most epochs on new samples, and their learning rate: larger ones forget more and learn less.
-PARTIAL_EPOCHS, _PARTIAL_LR = 10, 3e-4
 # Share of k-means' labels that the network must reproduce before the method proper begins.
 _LEARNT = 0.95
 
@@ -286,42 +284,3 @@ def start_from_kmeans(
             runtime=runtime,
             monitor=monitor,
         )
-
-
-def learn_more(
-    network: nn.Module,
-    logits_of: Callable[[Tensor], Tensor],
-    parameters: Iterable[nn.Parameter],
-    samples: Samples,
-    labels: Tensor,
-    n_clusters: int,
-    *,
-    n_before: int,
-    n_epochs: int,
-    runtime: Runtime,
-    monitor: Monitor,
-) -> None:
-    """Train a network to give transforms of new samples the labels that it gives to themselves.
-
-    Then each weight is averaged with what it was, by the number of samples behind it, ``n_before``, and of these: else
-    a network that sees few of the clusters forgets the others.
-    """
-    state = [value for value in (*network.parameters(), *network.buffers()) if value.is_floating_point()]
-    before = [value.detach().clone() for value in state]
-    learn_labels(
-        network.train(),
-        logits_of,
-        parameters,
-        samples,
-        labels,
-        n_clusters,
-        n_epochs=n_epochs,
-        lr=_PARTIAL_LR,
-        phase="partial fit",
-        runtime=runtime,
-        monitor=monitor,
-    )
-    settle_batch_norm(network, samples, runtime)
-    with torch.no_grad():
-        for value, known in zip(state, before, strict=True):
-            value.lerp_(known, n_before / (n_before + len(samples)))

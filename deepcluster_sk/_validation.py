@@ -79,7 +79,7 @@ def check_count_or_share(name: str, value: object) -> None:
         raise ValueError(f"{name}={value!r} {needed}.")
 
 
-def check_cluster(name: str, cluster: object, n_clusters: int) -> int:
+def check_cluster(name: str, cluster: Any, n_clusters: int) -> int:
     """Number of a cluster, of which there are so many.
 
     Raises
@@ -88,7 +88,7 @@ def check_cluster(name: str, cluster: object, n_clusters: int) -> int:
         If it is no integer, or there is no such cluster.
     """
     check_number(name, cluster, int, 0, n_clusters - 1)
-    return int(cluster)  # type: ignore[call-overload]
+    return int(cluster)
 
 
 def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:

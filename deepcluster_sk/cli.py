@@ -251,8 +251,7 @@ def _table(estimator: Any, paths: Sequence[str], proba: NDArray[np.float32]) -> 
     """Path, cluster and confidence of each file that could be read, and name if clusters have some, as CSV in UTF-8."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    names = estimator.cluster_names_
-    has_names = names != [str(cluster) for cluster in range(len(names))]
+    names, has_names = estimator.cluster_names_, any(estimator._given_names())
     writer.writerow(["path", "cluster", "confidence", *["name"] * has_names])
     for path, row in zip(paths, proba, strict=True):
         if not np.isnan(row).any():

@@ -35,7 +35,7 @@ LAYERS = (
     {"_monitor"},
     {"_engine"},
     {"_start"},
-    {"_train_dac", "_train_dccm", "_train_dcss"},
+    {"_train_dac", "_train_dccm", "_train_dcss", "_train_more"},
     {"_diagnostics"},
     {"_prediction"},
     {"_after_fit"},

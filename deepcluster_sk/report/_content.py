@@ -105,7 +105,7 @@ class _Chosen:
 
 def _clusters(estimator: Any, judged: Judged, chosen: _Chosen, is_training: bool) -> list[dict[str, Any]]:
     agreement = estimator.fit_report_["restart_agreement"] if is_training else None
-    names = estimator.cluster_names_
+    names = estimator._given_names()
     confused = confusion(judged)
     clusters = []
     for cluster, groups in enumerate(chosen.galleries):
@@ -114,7 +114,7 @@ def _clusters(estimator: Any, judged: Judged, chosen: _Chosen, is_training: bool
         nearest = members[np.argsort(judged.distance[members], kind="stable")[:8]]
         clusters.append(
             {
-                "name": None if names[cluster] == str(cluster) else names[cluster],
+                "name": names[cluster],
                 "size": len(members),
                 "confidence": float(judged.confidence[members].mean(dtype=np.float64)) if is_used else None,
                 "agreement": float(np.mean(agreement[members])) if is_used and agreement is not None else None,
