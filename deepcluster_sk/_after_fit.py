@@ -14,6 +14,7 @@ from torch import Tensor
 from deepcluster_sk import _export, _persistence
 from deepcluster_sk._data import ArraySamples
 from deepcluster_sk._diagnostics import N_TRANSFORMED, figures
+from deepcluster_sk._distributed import is_first_rank
 from deepcluster_sk._prediction import PredictionMixin
 from deepcluster_sk._regrouping import Merge, Split
 from deepcluster_sk._validation import all_or_nothing, check_cluster, check_number, make_seed
@@ -166,7 +167,8 @@ class AfterFitMixin(PredictionMixin):
         Parameters
         ----------
         path : path-like
-            The file, in the safetensors format; one that is there is replaced.
+            The file, in the safetensors format; one that is there is replaced. Of the processes of one fit, the first
+            alone writes it.
 
         Raises
         ------
@@ -176,7 +178,8 @@ class AfterFitMixin(PredictionMixin):
             If the file cannot be written; one that was there stays.
         """
         check_is_fitted(self, "module_")
-        _persistence.save(self, path)
+        if is_first_rank():
+            _persistence.save(self, path)
 
     def export(self, path: str | os.PathLike[str]) -> None:
         """Write a program that computes :meth:`predict_proba`, with the scaling of samples in it, for other runtimes.
@@ -198,7 +201,8 @@ class AfterFitMixin(PredictionMixin):
             If what ONNX needs is not installed.
         """
         check_is_fitted(self, "module_")
-        _export.export(self, path)
+        if is_first_rank():
+            _export.export(self, path)
 
     def _given_names(self) -> list[str | None]:
         """Name of each cluster that has one from the user, and None for the others."""

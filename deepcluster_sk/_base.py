@@ -15,19 +15,18 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import Tags
 from torch import Tensor, nn
 
-from deepcluster_sk._after_fit import AfterFitMixin
 from deepcluster_sk._checkpoint import Journal, fingerprint, opened, parse_interval
 from deepcluster_sk._data import ArraySamples, Scaling
 from deepcluster_sk._diagnostics import N_TRANSFORMED, Run, fit_report, used_first
+from deepcluster_sk._distributed import Ranks, join_ranks
 from deepcluster_sk._engine import Runtime, explaining_lack_of_memory, resolve_precision, settle_batch_norm
 from deepcluster_sk._input import Input, read_input
 from deepcluster_sk._monitor import Monitor
+from deepcluster_sk._partial_fit import PartialFitMixin
 from deepcluster_sk._progress import training
-from deepcluster_sk._regrouping import Split
 from deepcluster_sk._signals import StopRequest, noting_signals
 from deepcluster_sk._start import default_epochs
 from deepcluster_sk._torch_state import own_torch_state
-from deepcluster_sk._train_more import MORE_EPOCHS, learn_more
 from deepcluster_sk._validation import (
     all_or_nothing,
     check_choice,
@@ -47,7 +46,7 @@ def own_copy(network: Any) -> Any:
 
 class BaseDeepClustering(
     CallbackSupportMixin,
-    AfterFitMixin,
+    PartialFitMixin,
     ClusterMixin,
     BaseEstimator,
     metaclass=ABCMeta,
@@ -66,10 +65,10 @@ class BaseDeepClustering(
     def _phases(self, n_samples: int) -> dict[str, int]:
         """Most epochs of each phase by name; 0 skips it."""
 
-    def _scaling_of(self, given: Input) -> Scaling:
+    def _scaling_of(self, given: Input, ranks: Ranks) -> Scaling:
         if not self._standardizes():
             return Scaling(offset=0.0, scale=1.0)
-        return Scaling.of(given.rows) if given.paths is None else Scaling(offset=0.0, scale=255.0)
+        return Scaling.of(given.rows, ranks) if given.paths is None else Scaling(offset=0.0, scale=255.0)
 
     def _check_params(self) -> None:
         """Raise for any parameter that is wrong whatever the data; subclasses add their own."""
@@ -128,27 +127,36 @@ class BaseDeepClustering(
             If a parameter or X is not valid; the message names it. The estimator stays what it was.
         """
         self._check_params()
-        given = read_input(self, X)
+        ranks = join_ranks()
+        given = ranks.together(lambda: read_input(self, X, ranks=ranks))
         if self.n_clusters > len(given.rows):
             raise ValueError(f"n_clusters={self.n_clusters} must not exceed n_samples={len(given.rows)}.")
-        samples = ArraySamples(given.rows, self._scaling_of(given))
-        seed = make_seed(self.random_state)
-        device = resolve_device(self.device)
+        ranks.check_same("The shape of X", given.rows.shape)
+        samples = ArraySamples(given.rows, self._scaling_of(given, ranks))
+        seed = ranks.from_first(lambda: make_seed(self.random_state))
+        device = ranks.device(resolve_device(self.device))
         phases = self._phases(len(samples))
         context = self._init_callback_context(max_subtasks=self.n_init * sum(phases.values()))
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
 
         stop_request = StopRequest(keep=self.on_interrupt == "keep")
-        folder = opened(self.checkpoint_dir, self.checkpoint_every, lambda: fingerprint(self, given.rows, device))
+        mark = partial(fingerprint, self, given.rows, device)
+        folder = opened(self.checkpoint_dir, self.checkpoint_every, mark, ranks)
 
-        shown = training(int(self.verbose), phases, self.n_init)
-        with own_torch_state(device), folder as checkpoints, noting_signals(stop_request), shown as show:
+        shown = training(int(self.verbose) if ranks.is_first else 0, phases, self.n_init)
+        with (
+            ranks.as_one(),
+            own_torch_state(device),
+            folder as checkpoints,
+            noting_signals(stop_request),
+            shown as show,
+        ):
             seed = seed if checkpoints is None else checkpoints.seed(seed)
 
             def run(restart: int) -> Run:
                 journal = None if checkpoints is None else checkpoints.journal(restart)
                 told = context, X, y, partial(show, restart)
-                return self._run(samples, seed + restart, device, told, journal, stop_request)
+                return self._run(samples, seed + restart, device, ranks, told, journal, stop_request)
 
             best = last = run(0)
             others: list[NDArray[np.intp]] = []
@@ -156,78 +164,11 @@ class BaseDeepClustering(
                 last = run(len(others) + 1)
                 best, other = sorted((best, last), key=lambda run: run.rank)
                 others.append(other.labels)
-        self._store(best, others, samples)
+        with ranks.as_one():
+            self._store(best, others, samples)
         self._store_paths(given)
         context.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=lambda: {})
         return self
-
-    @all_or_nothing
-    def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """Train on new samples with the clusters that there are, which keep their numbers and names.
-
-        The network learns to give random transforms of the new samples the clusters that it gives to themselves, by a
-        small learning rate of its own. Then each weight is averaged with what it was, by the numbers of samples behind
-        the two: so a few samples, beside those it has seen, move it little, even if they are of few clusters. New kinds
-        of samples do not become new clusters: :meth:`fit` finds those.
-
-        Parameters
-        ----------
-        X : array-like, path-like, list of path-like, or torch Dataset
-            As in :meth:`fit`; samples of the same shape and range, at least two.
-        y : ignored
-
-        Returns
-        -------
-        self : object
-            ``labels_`` and ``fit_report_`` are of X, ``history_`` has the new epochs behind the others, and
-            ``n_samples_seen_`` counts X too. ``n_init``, ``checkpoint_dir`` and callbacks have no part in it. An
-            estimator that is not fitted is fitted.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a parameter or X is not valid, or a cluster was split: its parts have no place in the network.
-        """
-        self._check_params()
-        if not hasattr(self, "module_"):
-            return self.fit(X)
-        if any(isinstance(step, Split) for step in self._regroupings):
-            raise ValueError("partial_fit cannot train clusters that split_cluster made: fit with more clusters.")
-        given = self._read(X)
-        if len(given.rows) < 2:
-            raise ValueError(f"X has {len(given.rows)} sample(s) that can be used, and must have 2 or more.")
-        samples, device = ArraySamples(given.rows, self._scaling), resolve_device(self.device)
-        n_epochs = MORE_EPOCHS if self.max_epochs is None else min(MORE_EPOCHS, self.max_epochs)
-        (columns,) = self._apply(samples, lambda _, proba: (proba.argmax(1),))
-        with own_torch_state(device), training(int(self.verbose), {"partial fit": n_epochs}, 1) as show:
-            runtime = self._runtime(samples, make_seed(self.random_state) + self.n_iter_, device)
-            network, history = runtime.place(copy.deepcopy(self.module_)), copy.deepcopy(self.history_)
-
-            def logits_of(batch: Tensor) -> Tensor:
-                return self._represent(network, batch)[1].float().clamp_min(1e-30).log()
-
-            with explaining_lack_of_memory(runtime):
-                learn_more(
-                    network,
-                    logits_of,
-                    self._learners(network),
-                    samples,
-                    torch.from_numpy(columns),
-                    self.n_clusters,
-                    n_before=self.n_samples_seen_,
-                    n_epochs=n_epochs,
-                    runtime=runtime,
-                    monitor=Monitor(lambda: None, lambda _: False, partial(show, 0), history),
-                )
-        self.module_, self.history_, self.n_iter_ = network.eval(), history, len(history)
-        self.n_samples_seen_ += len(samples)
-        self._describe(samples)
-        self._store_paths(given)
-        return self
-
-    def _learners(self, network: Any) -> list[nn.Parameter]:
-        """Parameters that ``partial_fit`` trains."""
-        return [parameter for parameter in network.parameters() if parameter.requires_grad]
 
     def _checked_augmentation(self, samples: ArraySamples, device: torch.device) -> Augmentation:
         """The random transform of training samples, tried on two of them."""
@@ -235,23 +176,30 @@ class BaseDeepClustering(
         check_augmentation(augment, samples.batch(torch.arange(2)).to(device))
         return augment
 
-    def _runtime(self, samples: ArraySamples, seed: int, device: torch.device) -> Runtime:
+    def _runtime(self, samples: ArraySamples, seed: int, device: torch.device, ranks: Ranks) -> Runtime:
         torch.manual_seed(seed)
+        batch_size = min(self.batch_size, len(samples))
+        if batch_size < ranks.size:
+            raise ValueError(
+                f"batch_size={self.batch_size} and n_samples={len(samples)} must not be less than the {ranks.size} "
+                "processes of the fit."
+            )
         return Runtime(
             device=device,
             precision=resolve_precision(self.precision, device, samples.sample_shape),
             augment=self._checked_augmentation(samples, device),
             generator=torch.Generator().manual_seed(seed),
-            batch_size=min(self.batch_size, len(samples)),
+            batch_size=batch_size,
             channels_last=not self._has_own_module(),
+            ranks=ranks,
         )
 
-    def _prepared(self, samples: ArraySamples, seed: int, device: torch.device) -> tuple[Runtime, Any]:
+    def _prepared(self, samples: ArraySamples, seed: int, device: torch.device, ranks: Ranks) -> tuple[Runtime, Any]:
         """Runtime and untrained network of one restart."""
-        runtime = self._runtime(samples, seed, device)
+        runtime = self._runtime(samples, seed, device, ranks)
         network: Any = self._build_network(samples.sample_shape)
         if len(samples.sample_shape) == 3 and self._standardizes():
-            mean, std = samples.channel_moments()
+            mean, std = samples.channel_moments(ranks)
             network.standardize.mean.copy_(mean)
             network.standardize.std.copy_(std)
         return runtime, runtime.place(network)
@@ -261,6 +209,7 @@ class BaseDeepClustering(
         samples: ArraySamples,
         seed: int,
         device: torch.device,
+        ranks: Ranks,
         told: tuple[Any, Any, Any, Callable[[dict[str, Any], int], None]],
         journal: Journal | None,
         stop_request: StopRequest,
@@ -269,7 +218,7 @@ class BaseDeepClustering(
 
         Callbacks are ``told`` of it through their context, with X and y, and the user by a function of the record.
         """
-        runtime, network = self._prepared(samples, seed, device)
+        runtime, network = self._prepared(samples, seed, device, ranks)
         finished = None if journal is None else journal.finished()
         if finished is not None:
             return Run.restored(network, finished)
@@ -289,10 +238,10 @@ class BaseDeepClustering(
             return bool(epoch.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=so_far))
 
         journaled: dict[str, Any] = {"generator": runtime.generator, "journal": journal, "stop_request": stop_request}
-        monitor = Monitor(begin, end, show, history, **journaled)
-        with explaining_lack_of_memory(runtime):
+        monitor = Monitor(begin, end, show, history, **journaled, ranks=ranks)
+        with explaining_lack_of_memory(runtime), ranks.synchronizing_batch_norm(network):
             converged = self._train(network, samples, runtime, monitor)
-        settle_batch_norm(network, samples, runtime)
+            settle_batch_norm(network, samples, runtime)
         network.eval()
         run = self._judged(network, samples, runtime, monitor, converged)
         if journal is not None and not run.stopped:
@@ -307,7 +256,8 @@ class BaseDeepClustering(
             widths.add(embedding.shape[1])
             return proba.argmax(1), proba.amax(1)
 
-        labels, confidence = self._apply(samples, judge, network=network)
+        apply = partial(self._apply, samples, judge, network=network, ranks=runtime.ranks)
+        labels, confidence = apply()
         if not np.isfinite(confidence).all():
             raise ValueError(
                 "The trained network gives NaN for probabilities: its outputs overflow. A smaller learning rate (lr) "
@@ -316,7 +266,7 @@ class BaseDeepClustering(
         agreement, of_neighbors = None, None
         if self.augment is not None:
             some = torch.randperm(len(samples), generator=runtime.generator)[:N_TRANSFORMED]
-            (moved, _) = self._apply(samples, judge, network=network, indices=some, augment=runtime.augment)
+            (moved, _) = apply(indices=some, augment=runtime.augment)
             agreement = float((labels[some.numpy()] == moved).mean())
         elif self.n_init > 1:
             of_neighbors = neighbor_agreement(samples.array, labels)

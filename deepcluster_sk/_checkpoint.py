@@ -15,7 +15,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import CodeType, FunctionType, NoneType
 from typing import Any
@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deepcluster_sk._distributed import ALONE, Ranks
 from deepcluster_sk._version import __version__
 from deepcluster_sk.exceptions import CheckpointWarning
 
@@ -142,23 +143,28 @@ class Journal:
         Made if it is not there.
     interval : tuple of float and (int or None)
         Seconds, and epochs, between checkpoints, as :func:`parse_interval` gives them.
+    ranks : Ranks
+        The processes of the fit, of which the first reads for all, and alone writes.
     """
 
-    def __init__(self, folder: Path, interval: tuple[float, int | None]) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, interval: tuple[float, int | None], ranks: Ranks = ALONE) -> None:
+        self.folder, self._ranks = folder, ranks
         self._seconds, self._epochs = interval
         self._saved_at = time.monotonic()
         self._may_write = True
         self._values: dict[str, Any] | None = None
-        with suppress(OSError):  # the first write says so
-            folder.mkdir(parents=True, exist_ok=True)
+        if ranks.is_first:
+            with suppress(OSError):  # the first write says so
+                folder.mkdir(parents=True, exist_ok=True)
 
     def last(self) -> Any:
         """State that the last checkpoint holds, or None."""
-        return read(self.folder / "state.ckpt")
+        return self._read("state.ckpt")
 
     def is_due(self, epoch: int, at_end_of_epoch: bool) -> bool:
         """Whether it is time for a checkpoint."""
+        if not self._ranks.is_first:
+            return False
         if self._epochs is not None:
             return at_end_of_epoch and (epoch + 1) % self._epochs == 0
         return time.monotonic() - self._saved_at >= self._seconds
@@ -171,7 +177,7 @@ class Journal:
     def value(self, name: str) -> Any:
         """What was kept under a name, or None."""
         if self._values is None:
-            self._values = read(self.folder / "values.ckpt") or {}
+            self._values = self._read("values.ckpt") or {}
         return self._values.get(name)
 
     def keep(self, name: str, value: Any) -> None:
@@ -181,7 +187,7 @@ class Journal:
 
     def finished(self) -> Any:
         """Result of the restart, if it came to its end, or None."""
-        return read(self.folder / "finished.ckpt")
+        return self._read("finished.ckpt")
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write the result of the restart, which takes the place of its checkpoints."""
@@ -191,7 +197,12 @@ class Journal:
                     with suppress(OSError):
                         path.unlink(missing_ok=True)
 
+    def _read(self, name: str) -> Any:
+        return self._ranks.from_first(lambda: read(self.folder / name))
+
     def _write(self, name: str, content: Any) -> bool:
+        if not self._ranks.is_first:
+            return False
         try:
             write(self.folder / name, content)
         except OSError as error:
@@ -298,16 +309,16 @@ class Folder:
     ----------
     path : Path
         There already.
-    interval : tuple
+    interval, ranks
         As for :class:`Journal`.
     """
 
-    def __init__(self, path: Path, interval: tuple[float, int | None]) -> None:
-        self._path, self._interval = path, interval
+    def __init__(self, path: Path, interval: tuple[float, int | None], ranks: Ranks = ALONE) -> None:
+        self._path, self._interval, self._ranks = path, interval, ranks
 
     def seed(self, drawn: int) -> int:
         """Seed that the fit began with, which is ``drawn`` if it begins now."""
-        journal = Journal(self._path, self._interval)
+        journal = Journal(self._path, self._interval, self._ranks)
         kept = journal.value("seed")
         if kept is None:
             journal.keep("seed", drawn)
@@ -315,11 +326,13 @@ class Folder:
 
     def journal(self, restart: int) -> Journal:
         """Journal of a restart."""
-        return Journal(self._path / f"restart-{restart}", self._interval)
+        return Journal(self._path / f"restart-{restart}", self._interval, self._ranks)
 
 
 @contextmanager
-def opened(checkpoint_dir: Any, checkpoint_every: Any, mark: Callable[[], dict[str, Any]]) -> Iterator[Folder | None]:
+def opened(
+    checkpoint_dir: Any, checkpoint_every: Any, mark: Callable[[], dict[str, Any]], ranks: Ranks = ALONE
+) -> Iterator[Folder | None]:
     """Folder of the fit with the fingerprint that ``mark`` gives; None if there is to be none.
 
     A process that fits the same waits for the one that began, and then finds its result.
@@ -332,7 +345,14 @@ def opened(checkpoint_dir: Any, checkpoint_every: Any, mark: Callable[[], dict[s
     if checkpoint_dir is None:
         yield None
         return
-    wanted = mark()
+    with ExitStack() as stack:  # rank 0 claims the folder for all
+        path = ranks.from_first(lambda: stack.enter_context(_claimed(checkpoint_dir, mark())))
+        yield Folder(path, parse_interval(checkpoint_every), ranks)
+
+
+@contextmanager
+def _claimed(checkpoint_dir: Any, wanted: dict[str, Any]) -> Iterator[Path]:
+    """Folder of the fit with this fingerprint, which no other process has meanwhile."""
     text = json.dumps(wanted, indent=1)
     path = Path(checkpoint_dir) / f"{wanted['method']}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     try:
@@ -347,7 +367,7 @@ def opened(checkpoint_dir: Any, checkpoint_every: Any, mark: Callable[[], dict[s
             with suppress(OSError):  # some network file systems have no locks
                 fcntl.flock(lock, fcntl.LOCK_EX)
         _check_fingerprint(path, text)
-        yield Folder(path, parse_interval(checkpoint_every))
+        yield path
 
 
 def _check_fingerprint(folder: Path, text: str) -> None:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deepcluster_sk._distributed import ALONE, Ranks
 from deepcluster_sk._lazy import LazyArray
 
 # Numbers read at a time where statistics of all samples are taken.
@@ -59,13 +60,14 @@ class Scaling:
     scale: float
 
     @classmethod
-    def of(cls, rows: NDArray[Any] | LazyArray) -> "Scaling":
+    def of(cls, rows: NDArray[Any] | LazyArray, ranks: Ranks = ALONE) -> "Scaling":
         """Scaling of training data by their range (images) or their moments (vectors)."""
         array = at_hand(rows)
         if array.ndim == 2:
-            mean, std = moments(array)
+            mean, std = moments(array, ranks)
             return cls(mean, std or 1.0)
-        low, high = float(array.min()), float(array.max())
+        mine = ranks.part(array)
+        low, high = min(ranks.gather_list([float(mine.min())])), max(ranks.gather_list([float(mine.max())]))
         return cls(low, (high - low) or 1.0)
 
 
@@ -74,15 +76,18 @@ def at_hand(rows: NDArray[Any] | LazyArray) -> NDArray[Any]:
     return rows.some() if isinstance(rows, LazyArray) else rows
 
 
-def moments(array: NDArray[Any]) -> tuple[NDArray[np.float64], float]:
-    """Mean of each channel (axis 1) and standard deviation around it, over all; read block by block."""
+def moments(array: NDArray[Any], ranks: Ranks = ALONE) -> tuple[NDArray[np.float64], float]:
+    """Mean of each channel (axis 1) and standard deviation around it, over all; each rank reads its blocks."""
     axes = (0, *range(2, array.ndim))
     n_rows = max(1, _BLOCK * len(array) // array.size)
-    blocks = [slice(start, start + n_rows) for start in range(0, len(array), n_rows)]
-    total = np.sum([array[block].sum(axis=axes, dtype=np.float64) for block in blocks], axis=0)
+    blocks = ranks.part([slice(start, start + n_rows) for start in range(0, len(array), n_rows)])
+    total = np.zeros(array.shape[1])
+    for block in blocks:
+        total += array[block].sum(axis=axes, dtype=np.float64)
+    total = ranks.sum(torch.from_numpy(total)).numpy()
     mean = total * array.shape[1] / array.size
     centers = mean.reshape(-1, *[1] * (array.ndim - 2))
-    squares = sum(float(np.square(array[block] - centers).sum()) for block in blocks)
+    squares = sum(ranks.gather_list([float(np.square(array[block] - centers).sum()) for block in blocks]))
     std = float(np.sqrt(squares / array.size))
     # What rounding leaves of samples that are all equal is no spread.
     return mean, std if std > 1e-12 * np.abs(mean).max() else 0.0
@@ -126,9 +131,9 @@ class ArraySamples:
         is_gray = some.ndim == 4 and bool((some == some[:, :1]).all())
         return (1, *self.sample_shape[1:]) if is_gray else self.sample_shape
 
-    def channel_moments(self) -> tuple[Tensor, Tensor]:
+    def channel_moments(self, ranks: Ranks = ALONE) -> tuple[Tensor, Tensor]:
         """Mean of each channel (c,) and overall standard deviation () of the scaled samples, float32."""
-        mean, std = moments(at_hand(self.array))
+        mean, std = moments(at_hand(self.array), ranks)
         shifted = (mean - self.scaling.offset) / self.scaling.scale
         return torch.as_tensor(shifted, dtype=torch.float32), torch.tensor(std / self.scaling.scale or 1.0)
 

@@ -13,8 +13,9 @@ from torch.autograd.function import once_differentiable
 from torch.optim import lr_scheduler
 
 from deepcluster_sk._data import Samples, count_batches, shuffled_batches, to_device
+from deepcluster_sk._distributed import ALONE, Ranks, Step
 from deepcluster_sk._monitor import RunningMean
-from deepcluster_sk.augment import Augmentation
+from deepcluster_sk.augment import Augmentation, DrawnAugmentation
 
 # A forward pass without gradient takes at most so many samples, and numbers, at a time.
 _INFERENCE_ROWS, _INFERENCE_NUMBERS = 1024, 2**22
@@ -46,6 +47,8 @@ class Runtime:
         Least size of a training batch.
     channels_last : bool
         Order of images in memory. Every processor prefers channels last, but a user's ``view`` takes only torch's own.
+    ranks : Ranks
+        The processes that share each batch. Random draws are those of the whole batch, and the same on every rank.
     """
 
     device: torch.device
@@ -54,6 +57,7 @@ class Runtime:
     generator: torch.Generator
     batch_size: int
     channels_last: bool = True
+    ranks: Ranks = ALONE
 
     @property
     def fused(self) -> bool:
@@ -67,19 +71,30 @@ class Runtime:
         return module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def load(self, samples: Samples, indices: Tensor) -> Tensor:
-        """Samples by index, on the device."""
+        """Read this rank's part of samples by index, onto the device."""
+        return self.read(samples, self.ranks.part(indices))
+
+    def read(self, samples: Samples, indices: Tensor) -> Tensor:
+        """Read samples by index, onto the device."""
         raw = samples.raw(indices)
         if raw.is_floating_point():  # in float64 some devices cannot hold it, and none can hurry it
             return self._in_order(to_device(samples.scaled(raw), self.device))
         return self._in_order(samples.scaled(to_device(raw, self.device)))
 
-    def transform(self, batch: Tensor) -> Tensor:
-        """A loaded batch with each sample under a random transform of its own."""
-        return self._in_order(self.augment(batch.contiguous(), self.generator))
+    def transform(self, batch: Tensor, n_samples: int) -> Tensor:
+        """Put each sample of this rank's part of a batch of ``n_samples`` under a random transform of its own."""
+        batch = batch.contiguous()
+        if self.ranks.size == 1:
+            return self._in_order(self.augment(batch, self.generator))
+        if isinstance(self.augment, DrawnAugmentation):
+            return self._in_order(self.augment.of_part(batch, n_samples, self.ranks.part, self.generator))
+        # How much another callable draws is not known and may depend on the batch; the ranks must not fall out of step.
+        seed = int(torch.randint(2**31, (), generator=self.generator))
+        return self._in_order(self.augment(batch, torch.Generator().manual_seed(seed + self.ranks.rank)))
 
     def view(self, samples: Samples, indices: Tensor) -> Tensor:
-        """Samples by index, transformed."""
-        return self.transform(self.load(samples, indices))
+        """Read this rank's part of samples by index, transformed."""
+        return self.transform(self.load(samples, indices), len(indices))
 
     def _in_order(self, batch: Tensor) -> Tensor:
         images_last = self.channels_last and batch.ndim == 4
@@ -92,6 +107,11 @@ class Runtime:
     def shuffled(self, n_samples: int) -> tuple[Tensor, ...]:
         """One epoch's batches of indices."""
         return shuffled_batches(n_samples, self.batch_size, self.generator)
+
+    def parallel(self, optimizer: torch.optim.Optimizer) -> Callable[[Step[T]], Step[T]]:
+        """Make losses whose gradients are those of all ranks: see :meth:`Ranks.parallel`."""
+        is_own = self.channels_last  # of the package's networks no layer is skipped
+        return self.ranks.parallel(optimizer, some_unused=not is_own)
 
 
 def inference_batches(samples: Samples, device: torch.device, indices: Tensor | None = None) -> tuple[Tensor, ...]:
@@ -229,7 +249,8 @@ def judge(module: nn.Module, samples: Samples, runtime: Runtime, indices: Tensor
     """Output (m, ...), float32, on the device, of ``module`` for samples as they are, while it is being trained."""
     parts = indices.tensor_split(count_batches(len(indices), runtime.batch_size))
     with by_batch_statistics(module), runtime.autocast():
-        return torch.cat([module(runtime.load(samples, part)).float() for part in parts])
+        outputs = [module(runtime.load(samples, part)).float() for part in parts]
+    return torch.cat([runtime.ranks.gather(output, len(part)) for output, part in zip(outputs, parts, strict=True)])
 
 
 def infer(
@@ -239,33 +260,34 @@ def infer(
     runtime: Runtime,
     indices: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
-    """Apply ``function``, which runs ``module``, to all samples or those at ``indices``.
+    """Apply ``function``, which runs ``module``, to all samples or those at ``indices``; each rank to its part of them.
 
     Returns
     -------
     outputs : tuple of Tensor of shape (n, ...), float32 or int64, on the CPU
-        Each of the function's outputs, batches joined.
+        Each of the function's outputs, batches and parts joined.
     """
     indices = torch.arange(len(samples)) if indices is None else indices
-    left = deque(inference_batches(samples, runtime.device, indices))
+    mine = runtime.ranks.part(indices)
+    left = deque(inference_batches(samples, runtime.device, mine))
     outputs: tuple[Tensor, ...] = ()
     start = 0
     with evaluating(module), runtime.autocast():
         while left:
             rows = left.popleft()
             try:
-                parts = function(runtime.load(samples, rows))
+                parts = function(runtime.read(samples, rows))
             except RuntimeError as error:
                 if len(rows) == 1 or not _is_out_of_memory(error):
                     raise
                 left.extendleft(reversed(rows.tensor_split(2)))
                 continue
             # Joining a list of parts at the end would take their memory twice, and leave holes in the heap.
-            outputs = outputs or tuple(_joined_like(part, len(indices)) for part in parts)
+            outputs = outputs or tuple(_joined_like(part, len(mine)) for part in parts)
             for output, part in zip(outputs, parts, strict=True):
                 output[start : start + len(rows)] = part
             start += len(rows)
-    return outputs
+    return tuple(runtime.ranks.gather(output, len(indices)) for output in outputs)
 
 
 def _joined_like(part: Tensor, n_rows: int) -> Tensor:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 from torch.utils.data import Dataset
 
+from deepcluster_sk._distributed import ALONE, Ranks
 from deepcluster_sk._images import decode, image_paths, resized, sides
 from deepcluster_sk._lazy import LazyArray, fits, in_threads, kept_if_it_fits
 from deepcluster_sk._progress import tracked
@@ -60,7 +61,11 @@ class Input:
 
 
 def read_input(
-    estimator: Any, X: Any, sample_shape: tuple[int, ...] | None = None, fate: str = "They are left out."
+    estimator: Any,
+    X: Any,
+    sample_shape: tuple[int, ...] | None = None,
+    fate: str = "They are left out.",
+    ranks: Ranks = ALONE,
 ) -> Input:
     """Validate X, read it, and resize images if that is asked for.
 
@@ -74,6 +79,8 @@ def read_input(
         (c, h, w) or (n_features,) of the samples of ``fit``; None in ``fit``.
     fate : str
         What a warning says of files that cannot be read.
+    ranks : Ranks
+        Each decodes its part of the images, and gets those of the others.
 
     Raises
     ------
@@ -81,20 +88,20 @@ def read_input(
         If X cannot be used; the message says why.
     """
     reset = sample_shape is None
-    verbose = int(estimator.verbose) if reset else 0  # prediction is silent, as elsewhere
+    verbose = int(estimator.verbose) if reset and ranks.is_first else 0  # prediction is silent, as elsewhere
     size = check_size(estimator.image_size)
     paths = _as_paths(X)
     if paths is not None:
         if sample_shape is not None and sample_shape[0] != 3 and len(sample_shape) == 3:
             raise ValueError(f"X is files, which have three channels, but fit saw images of shape {sample_shape}.")
-        given = _read_files(paths, size or _size_of(paths, sample_shape), estimator.on_error, fate, verbose)
+        given = _read_files(paths, size or _size_of(paths, sample_shape), estimator.on_error, fate, verbose, ranks)
     elif isinstance(X, Dataset):
-        given = Input(_read_dataset(X, estimator.image_shape, size, verbose))
+        given = Input(_read_dataset(X, estimator.image_shape, size, verbose, ranks))
     elif size is not None:
-        rows = check_samples(estimator, X, estimator.image_shape, reset=reset, any_size=True)
-        given = Input(_resized_rows(rows, size, verbose))
+        rows = check_samples(estimator, X, estimator.image_shape, reset=reset, any_size=True, ranks=ranks)
+        given = Input(_resized_rows(rows, size, verbose, ranks))
     else:
-        return Input(check_samples(estimator, X, estimator.image_shape, reset=reset))
+        return Input(check_samples(estimator, X, estimator.image_shape, reset=reset, ranks=ranks))
     if reset and len(given.rows) < 2:
         raise ValueError(f"X has {len(given.rows)} sample(s) that can be used, and must have 2 or more.")
     check_n_features(estimator, given.rows.shape[1:], reset=reset)
@@ -158,27 +165,28 @@ def _try_to_decode(path: str, size: tuple[int, int]) -> tuple[Any, str]:
         return None, f"{type(error).__name__}: {error}".replace(f" {path!r}", "").splitlines()[0]
 
 
-def _read_files(paths: list[str], size: tuple[int, int], on_error: str, fate: str, verbose: int) -> Input:
+def _read_files(paths: list[str], size: tuple[int, int], on_error: str, fate: str, verbose: int, ranks: Ranks) -> Input:
     """Decode every file once, to know which can be read, and keep the images if they fit into memory."""
     shape = (3, *size)
-    n_bytes = len(paths) * int(np.prod(shape))
-    images = np.empty((len(paths), *shape), np.uint8) if fits(n_bytes) else None
-    readable: list[str] = []
-    unreadable, is_readable = {}, np.ones(len(paths), bool)
-    decoded = in_threads(lambda path: _try_to_decode(path, size), paths)
-    for i, (image, reason) in enumerate(tracked(decoded, len(paths), "reading images", verbose)):
-        if image is None:
-            unreadable[paths[i]], is_readable[i] = reason, False
-            continue
-        if images is not None:
-            images[len(readable)] = image
-        readable.append(paths[i])
+    mine = ranks.part(paths)
+    is_kept = fits(len(paths) * int(np.prod(shape)) * ranks.n_here)
+    images = np.empty((len(mine), *shape), np.uint8) if is_kept else None
+    reasons: list[str] = []
+    decoded = in_threads(lambda path: _try_to_decode(path, size), mine)
+    for i, (image, reason) in enumerate(tracked(decoded, len(mine), "reading images", verbose)):
+        reasons.append(reason)
+        if image is not None and images is not None:
+            images[i] = image
+    told = list(zip(paths, ranks.gather_list(reasons), strict=True))
+    readable, unreadable = [path for path, reason in told if not reason], dict(pair for pair in told if pair[1])
+    is_readable = np.array([not reason for _, reason in told])
     if unreadable:
         _complain(unreadable, len(paths), on_error, fate)
     if images is not None:
-        return Input(images[: len(readable)], readable, unreadable, is_readable)
-    rows = LazyArray(lambda i: _decode_again(readable[i], size), len(readable), shape, np.dtype(np.uint8))
-    return Input(rows, readable, unreadable, is_readable)
+        rows = ranks.gather(torch.from_numpy(images), len(paths)).numpy()
+        return Input(rows[is_readable] if unreadable else rows, readable, unreadable, is_readable)
+    again = LazyArray(lambda i: _decode_again(readable[i], size), len(readable), shape, np.dtype(np.uint8))
+    return Input(again, readable, unreadable, is_readable)
 
 
 def _decode_again(path: str, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -200,7 +208,7 @@ def _complain(unreadable: Mapping[str, str], n_files: int, on_error: str, fate: 
     warnings.warn(UnreadableImageWarning(f"{message} {fate}", unreadable), stacklevel=level_of_caller())
 
 
-def _read_dataset(dataset: Any, image_shape: Any, size: tuple[int, int] | None, verbose: int) -> Any:
+def _read_dataset(dataset: Any, image_shape: Any, size: tuple[int, int] | None, verbose: int, ranks: Ranks) -> Any:
     """Samples of a torch Dataset, without their labels. It is asked for one after the other, in this thread."""
     name = type(dataset).__name__
     if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
@@ -221,7 +229,7 @@ def _read_dataset(dataset: Any, image_shape: Any, size: tuple[int, int] | None, 
         return sample
 
     array = LazyArray(row, len(dataset), first.shape, first.dtype, n_threads=1)
-    return kept_if_it_fits(array, "reading samples", verbose)
+    return kept_if_it_fits(array, "reading samples", verbose, ranks)
 
 
 def _sample(dataset: Any, i: int, image_shape: Any, size: tuple[int, int] | None) -> NDArray[Any]:
@@ -240,9 +248,9 @@ def _sample(dataset: Any, i: int, image_shape: Any, size: tuple[int, int] | None
     return row if size is None else _resized_row(row, size)
 
 
-def _resized_rows(rows: NDArray[Any], size: tuple[int, int], verbose: int) -> Any:
+def _resized_rows(rows: NDArray[Any], size: tuple[int, int], verbose: int, ranks: Ranks) -> Any:
     array = LazyArray(lambda i: _resized_row(rows[i], size), len(rows), (rows.shape[1], *size), rows.dtype)
-    return kept_if_it_fits(array, "resizing images", verbose)
+    return kept_if_it_fits(array, "resizing images", verbose, ranks)
 
 
 def _resized_row(row: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:

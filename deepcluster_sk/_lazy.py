@@ -8,8 +8,10 @@ from typing import Any, TypeVar
 
 import joblib
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from deepcluster_sk._distributed import ALONE, Ranks
 from deepcluster_sk._progress import tracked
 
 T = TypeVar("T")
@@ -73,15 +75,16 @@ class LazyArray:
         return self[:: -(-len(self) // n_rows)]
 
 
-def kept_if_it_fits(array: LazyArray, what: str, verbose: int) -> Any:
+def kept_if_it_fits(array: LazyArray, what: str, verbose: int, ranks: Ranks = ALONE) -> Any:
     """All rows as an array, where that takes no more than a quarter of the memory; else what was given."""
-    if not fits(array.nbytes):
+    if not fits(array.nbytes * ranks.n_here):
         return array
-    rows = np.empty(array.shape, array.dtype)
-    made = in_threads(array.make_row, range(len(array)), array.n_threads)
-    for i, row in enumerate(tracked(made, len(array), what, verbose)):
+    mine = ranks.part(range(len(array)))
+    rows = np.empty((len(mine), *array.shape[1:]), array.dtype)
+    made = in_threads(array.make_row, mine, array.n_threads)
+    for i, row in enumerate(tracked(made, len(mine), what, verbose)):
         rows[i] = row
-    return rows
+    return ranks.gather(torch.from_numpy(rows), len(array)).numpy()
 
 
 def fits(n_bytes: int) -> bool:

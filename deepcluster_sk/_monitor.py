@@ -14,6 +14,7 @@ from torch import Tensor
 
 from deepcluster_sk._checkpoint import Journal
 from deepcluster_sk._data import to_device
+from deepcluster_sk._distributed import ALONE, Ranks
 from deepcluster_sk._signals import StopRequest
 
 # Share of labels that still change in an epoch when training counts as converged.
@@ -115,6 +116,8 @@ class Monitor:
         Where checkpoints go, and come from.
     stop_request : StopRequest
         Whether the process was asked to stop.
+    ranks : Ranks
+        The processes of the fit, which do what the first of them decides, and stop if one of them is asked to.
     """
 
     begin: Callable[[], Any]
@@ -127,6 +130,7 @@ class Monitor:
     generator: torch.Generator | None = None
     journal: Journal | None = None
     stop_request: StopRequest = field(default_factory=StopRequest)
+    ranks: Ranks = ALONE
 
     def __post_init__(self) -> None:
         self._resumed = None if self.journal is None else self.journal.last()
@@ -160,6 +164,8 @@ class Monitor:
             self.history[-1]["seconds"] = time.perf_counter() - self._began
             self.show(self.history[-1], n_epochs)
             self.stopped = self.end(context) or self.stopped
+            decided = self.stopped, self.phase_is_over, self.is_settled
+            self.stopped, self.phase_is_over, self.is_settled = self.ranks.agree(decided)
 
     def batches(self, draw: Callable[[], Sequence[T]], **parts: Any) -> Iterator[T]:
         """Batches of the epoch under way, with a checkpoint behind one of them now and then.
@@ -174,7 +180,10 @@ class Monitor:
         self._parts = parts
         if self.journal is None or self.generator is None:
             self._good = {name: copy.deepcopy(_state(part)) for name, part in parts.items()}
-            yield from self._until_asked_to_stop(draw())
+            for batch in draw():
+                yield batch
+                if self._is_asked_to_stop():
+                    return self._stop()
             return
         resumed, self._resumed, done = self._resumed, None, 0
         if resumed is not None:
@@ -188,9 +197,10 @@ class Monitor:
             self._began = time.perf_counter() - resumed["seconds"]
         good = {name: copy.deepcopy(_state(part)) for name, part in parts.items()}
         self._good = good if resumed is None else resumed["good"]
-        for n_done, batch in enumerate(self._until_asked_to_stop(batches[done:]), done + 1):
+        for n_done, batch in enumerate(batches[done:], done + 1):
             yield batch
-            if self.stop_request.made or self.journal.is_due(self.history[-1]["epoch"], n_done == len(batches)):
+            to_stop = self._is_asked_to_stop()
+            if to_stop or self.journal.is_due(self.history[-1]["epoch"], n_done == len(batches)):
                 self.journal.save(
                     {
                         "history": self.history,
@@ -204,14 +214,19 @@ class Monitor:
                         "parts": {name: _state(part) for name, part in parts.items()},
                     }
                 )
+            if to_stop:
+                return self._stop()
 
-    def _until_asked_to_stop(self, batches: Sequence[T]) -> Iterator[T]:
-        for batch in batches:
-            yield batch
-            if self.stop_request.made:
-                self.stop_request.obey()  # raises unless what was learnt so far is to be kept
-                self.stopped = True
-                return
+    def _is_asked_to_stop(self) -> bool:
+        """Whether a signal came to this rank or another, and is as if it had come to all."""
+        signal = self.ranks.largest(self.stop_request.signal or 0)
+        if signal > 0:
+            self.stop_request.signal = signal
+        return signal > 0
+
+    def _stop(self) -> None:
+        self.stop_request.obey()  # raises unless what was learnt so far is to be kept
+        self.stopped = True
 
     def once(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
         """What ``compute`` gives; a resumed run takes it from the journal instead.
@@ -251,10 +266,10 @@ class Monitor:
             If that has happened before.
         """
         record = self.history[-1]
-        record.update(values)
-        if not self._exploded(values.get("loss", 0.0)):
+        record.update(self.ranks.agree(values))
+        if not self._exploded(record.get("loss", 0.0)):
             return
-        what = f"the loss is {values['loss']} in epoch {record['epoch'] + 1} of phase {record['phase']!r}"
+        what = f"the loss is {record['loss']} in epoch {record['epoch'] + 1} of phase {record['phase']!r}"
         if self._lowered or not self._good:
             again = ", at a tenth of the learning rate" if self._lowered else ""
             raise ValueError(f"Training diverged: {what}{again}. A smaller learning rate (lr) may help.")

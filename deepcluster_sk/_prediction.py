@@ -4,6 +4,7 @@ import copy
 import math
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from deepcluster_sk._data import ArraySamples, at_hand
+from deepcluster_sk._distributed import ALONE, Ranks
 from deepcluster_sk._engine import Runtime, infer
 from deepcluster_sk._input import Input, read_input
 from deepcluster_sk._regrouping import Merge, Split
@@ -214,10 +216,12 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         network: nn.Module | None = None,
         indices: Tensor | None = None,
         augment: Augmentation | None = None,
+        ranks: Ranks = ALONE,
     ) -> tuple[NDArray[Any], ...]:
         """What ``choose`` takes from the embedding and probabilities of samples, or transforms, computed in float32.
 
-        For feature vectors the built-in networks compute them in float64, and they are rounded.
+        For feature vectors the built-in networks compute them in float64, and they are rounded. ``ranks`` share the
+        samples, if they all are asked for the same.
         """
         module = self.module_ if network is None else network
         dtype, own = torch.float32, self._has_own_module()
@@ -229,11 +233,12 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         runtime = Runtime(
             device, "float32", transform, torch.Generator().manual_seed(0), batch_size=2, channels_last=not own
         )
+        shared = replace(runtime, ranks=ranks)
 
         def chosen(batch: Tensor) -> tuple[Tensor, ...]:
-            seen = batch if augment is None else runtime.transform(batch)
+            seen = batch if augment is None else runtime.transform(batch, len(batch))
             embedding, proba = self._represent(module, seen.to(dtype))
             return choose(embedding.float(), proba.float())
 
         with torch.inference_mode():
-            return tuple(output.numpy() for output in infer(module, chosen, samples, runtime, indices))
+            return tuple(output.numpy() for output in infer(module, chosen, samples, shared, indices))

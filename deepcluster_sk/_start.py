@@ -7,6 +7,7 @@ gives every sample a first cluster. ``warmup_epochs=0`` skips all of it.
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
 from deepcluster_sk._data import Samples, to_device
+from deepcluster_sk._distributed import ALONE, Ranks
 from deepcluster_sk._engine import Runtime, infer, settle_batch_norm, train_on
 from deepcluster_sk._monitor import Monitor, RunningMean
 from deepcluster_sk.losses import contrastive_loss
@@ -57,7 +59,7 @@ def default_epochs(n_samples: int, at_500: int) -> int:
     return max(2, round(at_500 * min(1.0, 500 / n_samples) ** 0.5))
 
 
-def nearest_neighbors(samples: Samples, n_neighbors: int, generator: torch.Generator) -> Tensor:
+def nearest_neighbors(samples: Samples, n_neighbors: int, generator: torch.Generator, ranks: Ranks = ALONE) -> Tensor:
     """Indices of each sample's nearest others, by Euclidean distance of its leading principal components.
 
     Parameters
@@ -68,6 +70,8 @@ def nearest_neighbors(samples: Samples, n_neighbors: int, generator: torch.Gener
         At most n - 1 are found.
     generator : torch.Generator on the CPU
         Draws the samples the components are fitted on, and those neighbours are looked for among.
+    ranks : Ranks
+        Each reads, and searches for, its part of the samples.
 
     Returns
     -------
@@ -79,22 +83,25 @@ def nearest_neighbors(samples: Samples, n_neighbors: int, generator: torch.Gener
     if n_neighbors == 0:
         return torch.empty(n_samples, 0, dtype=torch.int32)
     drawn = torch.randperm(n_samples, generator=generator)
-    project = _principal_components(samples, drawn[:_N_PCA_SAMPLES])
+    project = _principal_components(samples, drawn[:_N_PCA_SAMPLES], ranks)
     candidates = drawn[:_N_CANDIDATES].sort().values
-    points = np.concatenate([project(indices) for indices in _portions(samples, candidates)])
+    points = np.concatenate([project(indices) for indices in _portions(samples, ranks.part(candidates))])
+    points = ranks.gather(torch.from_numpy(points), len(candidates)).numpy()
     search = NearestNeighbors(n_neighbors=n_neighbors + 1, algorithm="brute").fit(points)
-    neighbors = torch.empty(n_samples, n_neighbors, dtype=torch.int32)
-    for indices in _portions(samples, torch.arange(n_samples)):
+    mine = ranks.part(torch.arange(n_samples))
+    neighbors = torch.empty(len(mine), n_neighbors, dtype=torch.int32)
+    for indices, rows in zip(_portions(samples, mine), _portions(samples, torch.arange(len(mine))), strict=True):
         found = candidates[search.kneighbors(project(indices), return_distance=False)]  # (b, n_neighbors + 1)
         left_out = found == indices[:, None]
         left_out[:, -1] |= ~left_out.any(1)  # the farthest, where the sample is not found among its nearest
-        neighbors[indices] = found[~left_out].view(len(indices), -1).int()
-    return neighbors
+        neighbors[rows] = found[~left_out].view(len(indices), -1).int()
+    return ranks.gather(neighbors, n_samples)
 
 
-def _principal_components(samples: Samples, fitted_on: Tensor) -> Callable[[Tensor], NDArray[np.float32]]:
+def _principal_components(samples: Samples, fitted_on: Tensor, ranks: Ranks) -> Callable[[Tensor], NDArray[np.float32]]:
     """Function from indices to coordinates (n, d) along the axes of largest variance."""
-    subset = torch.cat([_flat(samples, indices) for indices in _portions(samples, fitted_on)])
+    parts = [_flat(samples, indices) for indices in _portions(samples, ranks.part(fitted_on))]
+    subset = ranks.gather(torch.cat(parts), len(fitted_on))
     with np.errstate(invalid="ignore"):  # samples that are all equal have no variance to take ratios of
         components = PCA(min(_N_COMPONENTS, *subset.shape), random_state=0).fit(subset.numpy())
     components.set_output(transform="default")  # whatever the user's own configuration is
@@ -136,18 +143,20 @@ def contrastive_warm_up(
     embed : callable
         From a batch to its place in the end, (n, 64), rows of unit length.
     """
-    neighbors = monitor.once("neighbors", lambda: nearest_neighbors(samples, n_neighbors, runtime.generator))
-    n_features = network.features(runtime.load(samples, torch.arange(2))).shape[1]
+    find_neighbors = partial(nearest_neighbors, samples, n_neighbors, runtime.generator, runtime.ranks)
+    neighbors = monitor.once("neighbors", find_neighbors)
+    n_features = network.features(runtime.read(samples, torch.arange(2))).shape[1]
     projection = runtime.place(nn.Linear(n_features, _PROJECTION_DIM))
     parameters = [*network.backbone.parameters(), *projection.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=_LR, fused=runtime.fused)
 
+    @runtime.parallel(optimizer)
     def step(indices: Tensor) -> Tensor:
-        partners = draw_neighbors(neighbors, indices, runtime.generator)
-        views = runtime.view(samples, torch.cat([indices, partners]))
+        indices = torch.cat([indices, draw_neighbors(neighbors, indices, runtime.generator)])
+        views = runtime.view(samples, indices)
         with runtime.autocast():
             embedding = projection(network.features(views)).float()
-        first, second = embedding.chunk(2)
+        first, second = runtime.ranks.gather(embedding, len(indices)).chunk(2)
         return contrastive_loss(first, second, temperature)
 
     network.train()
@@ -189,8 +198,8 @@ def kmeans_centers(module: nn.Module, embed: Embed, samples: Samples, n_clusters
             "see what a module of your own makes of X."
         )
     seed = runtime.generator.initial_seed()
-    kmeans = KMeans(n_clusters, n_init=10, random_state=seed).fit(embedding.numpy())
-    return torch.as_tensor(kmeans.cluster_centers_)
+    kmeans = KMeans(n_clusters, n_init=10, random_state=seed)
+    return torch.as_tensor(runtime.ranks.from_first(lambda: kmeans.fit(embedding.numpy()).cluster_centers_))
 
 
 def nearest_centers(module: nn.Module, embed: Embed, centers: Tensor, samples: Samples, runtime: Runtime) -> Tensor:
@@ -222,9 +231,11 @@ def learn_labels(
     labels = labels.to(runtime.device)
     agreement = RunningMean()
 
+    @runtime.parallel(optimizer)
     def step(indices: Tensor) -> Tensor:
         with runtime.autocast():
             logits = logits_of(runtime.view(samples, indices)).float()
+        logits = runtime.ranks.gather(logits, len(indices))
         targets = labels[to_device(indices, runtime.device)]
         agreement.add((logits.argmax(1) == targets).sum(), len(indices))
         return F.cross_entropy(logits, targets)

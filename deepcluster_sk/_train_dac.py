@@ -63,7 +63,7 @@ def block_step(
     def step(rows: Tensor) -> Tensor:
         with runtime.autocast():
             logits = network(runtime.view(samples, block.indices[rows]))
-        features = label_features(logits.float())
+        features = label_features(runtime.ranks.gather(logits.float(), len(rows)))
         here = to_device(rows, features.device)
         positive, negative = block.positive[here[:, None], here], block.negative[here[:, None], here]
         loss = pair_loss(cosine_similarity_matrix(features), positive, negative)
@@ -103,6 +103,7 @@ def train_dac(
     optimizer = optim.RMSprop(network.parameters(), lr=lr, foreach=True)
     scheduler = make_scheduler(optimizer, lr_schedule, n_epochs * count_batches(len(samples), block_size))
     tracker = LabelTracker.empty(len(samples), n_clusters, runtime.device)
+    in_parallel = runtime.parallel(optimizer)
     trained = {"network": network, "optimizer": optimizer, "scheduler": scheduler, "tracker": tracker}
     draw_blocks = partial(shuffled_batches, len(samples), block_size, runtime.generator)
     converged = False
@@ -124,7 +125,7 @@ def train_dac(
                 runtime=runtime,
             )
             for _ in range(passes_per_block):
-                train_on(runtime.shuffled(len(indices)), step, optimizer, losses)
+                train_on(runtime.shuffled(len(indices)), in_parallel(step), optimizer, losses)
             scheduler.step()
         summary = tracker.summary()
         monitor.record(

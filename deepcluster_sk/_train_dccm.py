@@ -76,14 +76,17 @@ def triplet_loss(
 
     A few positions are scored at a time: the hidden layers of all pairs at all positions may be gigabytes.
     """
+    ranks = runtime.ranks
     similarity, graph = block.similarity[rows[:, None], rows], block.graph[rows[:, None], rows]
     pairs = sample_pairs(similarity, graph, pair_sampling, runtime.generator)
     maps = shallow.reshape(*shallow.shape[:2], -1)  # (b, c, h * w); a vector is a map of one position
     if n_positions is not None:
         positions = torch.randperm(maps.shape[2], generator=runtime.generator)[:n_positions]
         maps = maps.index_select(2, to_device(positions, maps.device))
+    maps, deep = ranks.gather(maps, len(rows)), ranks.gather(deep, len(rows))
     itself = torch.arange(len(rows), device=deep.device)[:, None].expand(-1, 2)
-    anchor, partner = torch.cat([itself, pairs.positive, pairs.negative]).T
+    all_pairs = torch.cat([itself, pairs.positive, pairs.negative])
+    anchor, partner = ranks.part(all_pairs).T
     joint = torch.cat([torch.ones_like(pairs.has_positive), pairs.has_positive])
     n_joint = len(joint)
 
@@ -91,11 +94,11 @@ def triplet_loss(
         with runtime.autocast():
             shallow_projected, deep_projected = discriminator.project(some_positions, deep)
             scores = discriminator(deep_projected.index_select(0, anchor), shallow_projected.index_select(0, partner))
-        scores = scores.float()
+        scores = ranks.gather(scores.float(), len(all_pairs))
         return mutual_information_loss(scores[:n_joint], scores[n_joint:], joint, pairs.has_negative)
 
     n_scored = _SCORED_ON_CPU if maps.device.type == "cpu" else _SCORED_ELSEWHERE
-    parts = maps.split(max(1, n_scored // len(anchor)), dim=2)
+    parts = maps.split(max(1, n_scored // len(all_pairs)), dim=2)
     return mean_over_parts(loss_at, parts, deep, *discriminator.parameters())
 
 
@@ -125,16 +128,17 @@ def block_step(
     def step(rows: Tensor) -> Tensor:
         views = [runtime.load(samples, block.indices[rows])]
         if local_robustness:
-            views.append(runtime.transform(views[0]))
+            views.append(runtime.transform(views[0], len(rows)))
         with runtime.autocast():
             shallow, embedding, logits = network.stages(torch.cat(views))
-        rows = to_device(rows, logits.device)
-        losses = [correlation_loss(part, block, rows, label_weight) for part in logits.float().split(len(rows))]
+        rows, n_mine = to_device(rows, logits.device), len(views[0])
+        of_views = [runtime.ranks.gather(part, len(rows)) for part in logits.float().split(n_mine)]
+        losses = [correlation_loss(part, block, rows, label_weight) for part in of_views]
         if mi_weight > 0:
             triplet = triplet_loss(
                 discriminator,
-                shallow[: len(rows)],  # of the originals
-                embedding[: len(rows)],
+                shallow[:n_mine],  # of the originals
+                embedding[:n_mine],
                 block,
                 rows,
                 pair_sampling=pair_sampling,
@@ -176,14 +180,16 @@ def train_dccm(
         Whether hardly any label changed in the last epoch.
     """
     with evaluating(network):
-        example = network.stages(runtime.load(samples, torch.arange(2)))
+        example = network.stages(runtime.read(samples, torch.arange(2)))
     discriminator = runtime.place(LocalDiscriminator(example.shallow.shape[1], example.embedding.shape[1]))
     n_positions = resolve_positions(mi_positions, example.shallow[0, 0].numel())
-    optimizer = optim.RMSprop([*network.parameters(), *discriminator.parameters()], lr=lr, foreach=True)
+    in_use = [*network.parameters(), *(discriminator.parameters() if mi_weight > 0 else ())]
+    optimizer = optim.RMSprop(in_use, lr=lr, foreach=True)
     scheduler = make_scheduler(optimizer, lr_schedule, n_epochs * count_batches(len(samples), block_size))
     tracker = LabelTracker.empty(len(samples), n_clusters, runtime.device)
     trained = {"network": network, "discriminator": discriminator, "tracker": tracker}
     trained |= {"optimizer": optimizer, "scheduler": scheduler}
+    in_parallel = runtime.parallel(optimizer)
     draw_blocks = partial(shuffled_batches, len(samples), block_size, runtime.generator)
     thresholds = {"graph_threshold": graph_threshold, "label_threshold": label_threshold}
     weights = {"label_weight": label_weight, "mi_weight": mi_weight}
@@ -207,7 +213,7 @@ def train_dccm(
                 runtime=runtime,
             )
             for _ in range(passes_per_block):
-                train_on(runtime.shuffled(len(indices)), step, optimizer, losses)
+                train_on(runtime.shuffled(len(indices)), in_parallel(step), optimizer, losses)
             scheduler.step()
         summary = tracker.summary()
         monitor.record(loss=losses.mean(), selected_share=confident.mean(), edge_share=edges.mean(), **summary)

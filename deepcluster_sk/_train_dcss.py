@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -64,12 +65,12 @@ def pretraining_step(
             indices = torch.cat([indices, draw_neighbors(neighbors, indices, runtime.generator)])
         original = runtime.load(samples, indices)
         with runtime.autocast():
-            latent = network.encode(runtime.transform(original))
+            latent = network.encode(runtime.transform(original, len(indices)))
             reconstruction = network.decoder(latent)
-        n_numbers = original[0].numel()
-        loss = reconstruction_loss(network.standardize(original), reconstruction.float()) / n_numbers
+        error = reconstruction_loss(network.standardize(original), reconstruction.float()) / original[0].numel()
+        loss = runtime.ranks.sum(error * (len(original) / len(indices)))
         if contrastive_weight > 0:
-            first, second = latent.float().chunk(2)
+            first, second = runtime.ranks.gather(latent.float(), len(indices)).chunk(2)
             loss = loss + contrastive_weight * contrastive_loss(first, second, temperature)
         return loss
 
@@ -89,7 +90,8 @@ def pretrain(
 ) -> None:
     """Train the autoencoder on reconstruction, and with a weight on the contrastive loss of its latent vectors."""
     n_neighbors = n_neighbors if contrastive_weight > 0 else 0
-    neighbors = monitor.once("neighbors", lambda: nearest_neighbors(samples, n_neighbors, runtime.generator))
+    find_neighbors = partial(nearest_neighbors, samples, n_neighbors, runtime.generator, runtime.ranks)
+    neighbors = monitor.once("neighbors", find_neighbors)
     optimizer = optim.Adam(network.autoencoder_parameters(), lr=1e-3, fused=runtime.fused)
     step = pretraining_step(
         network,
@@ -99,6 +101,7 @@ def pretrain(
         temperature=temperature,
         runtime=runtime,
     )
+    step = runtime.parallel(optimizer)(step)
     network.train()
     for _ in monitor.epochs("pretraining", n_epochs):
         losses = RunningMean()
@@ -120,18 +123,19 @@ def update_centers(network: DCSSNetwork, samples: Samples, runtime: Runtime) -> 
         Cluster of largest membership under the old centres.
     """
     weighted_sum, total_weight = torch.zeros_like(network.centers), torch.zeros_like(network.centers[:, :1])
-    labels = []
+    labels, ranks = [], runtime.ranks
     settle_batch_norm(network, samples, runtime)
     with evaluating(network):
-        for indices in inference_batches(samples, runtime.device):
+        for indices in inference_batches(samples, runtime.device, ranks.part(torch.arange(len(samples)))):
             with runtime.autocast():
-                latent = network.encode(runtime.load(samples, indices)).float()
+                latent = network.encode(runtime.read(samples, indices)).float()
             memberships = network.memberships(latent)
             sums = weighted_centers(latent, memberships**network.fuzzifier)
             weighted_sum, total_weight = weighted_sum + sums[0], total_weight + sums[1]
             labels.append(memberships.argmax(1))
+        weighted_sum, total_weight = ranks.sum(weighted_sum), ranks.sum(total_weight)
         network.centers.copy_(weighted_sum / total_weight.clamp(min=torch.finfo(torch.float32).tiny))
-    return torch.cat(labels)
+    return ranks.gather(torch.cat(labels), len(samples))
 
 
 def cluster_step(
@@ -154,7 +158,7 @@ def cluster_step(
             + centering_weight * cluster_centering_loss(latent, network.centers[k], weights[:, k])
             for k in clusters
         ]
-        return torch.stack(losses).sum()
+        return runtime.ranks.sum(torch.stack(losses).sum())
 
     return step
 
@@ -195,6 +199,7 @@ def train_autoencoder(
         Whether hardly any label changed at the last update of the centres.
     """
     optimizer = optim.SGD(network.autoencoder_parameters(), lr=lr, momentum=0.9, fused=runtime.fused)
+    in_parallel = runtime.parallel(optimizer)
     tracker = LabelTracker.empty(len(samples), len(network.centers), runtime.device)
     network.train()
     for epoch in monitor.epochs("phase 1", n_epochs):
@@ -204,7 +209,7 @@ def train_autoencoder(
         )
         for indices in batches:
             step = cluster_step(network, samples, indices, centering_weight=centering_weight, runtime=runtime)
-            total = train_on_clusters(step, optimizer, len(network.centers), cluster_losses)
+            total = train_on_clusters(in_parallel(step), optimizer, len(network.centers), cluster_losses)
             losses.add(total, len(indices))
         if (epoch + 1) % center_interval == 0:
             tracker.update(torch.arange(len(samples)), update_centers(network, samples, runtime))
@@ -248,13 +253,16 @@ def pair_step(
         with by_batch_statistics(network), runtime.autocast():
             latent = network.encode(original)
             proba = network.mnet(latent).float().softmax(1)
-        judge = network.memberships(latent.float()) if by_memberships else proba
+        proba = runtime.ranks.gather(proba, len(indices))
+        judge = proba
+        if by_memberships:
+            judge = runtime.ranks.gather(network.memberships(latent.float()), len(indices))
         positive, negative = adjacent_pairs(judge, similar=similar_threshold, dissimilar=dissimilar_threshold)
         statistics.labels.update(indices, proba.argmax(1))
         statistics.selected.add((positive | negative).sum(), positive.numel())
         with runtime.autocast():
-            logits = network.mnet(network.encode(runtime.transform(original)))
-        predicted = logits.float().softmax(1)
+            logits = network.mnet(network.encode(runtime.transform(original, len(indices))))
+        predicted = runtime.ranks.gather(logits.float().softmax(1), len(indices))
         return linear_pair_loss(predicted @ predicted.T, positive, negative)
 
     return step
@@ -288,6 +296,7 @@ def train_mnet(
         ],
         fused=runtime.fused,
     )
+    in_parallel = runtime.parallel(optimizer)
     statistics = PairStatistics(LabelTracker.empty(len(samples), len(network.centers), runtime.device))
     network.train()
     for epoch in monitor.epochs("phase 2", n_epochs):
@@ -310,7 +319,7 @@ def train_mnet(
             selected=statistics.selected,
             losses=losses,
         )
-        train_on(batches, step, optimizer, losses)
+        train_on(batches, in_parallel(step), optimizer, losses)
         summary = statistics.summary()
         monitor.record(loss=losses.mean(), **summary)
         if by_memberships:

@@ -16,6 +16,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import check_array, check_random_state, validate_data
 
+from deepcluster_sk._distributed import ALONE, Ranks
+
 # Channel counts by which a 4-D array tells its layout without being asked.
 _CHANNEL_COUNTS = (1, 2, 3, 4)
 # Values beyond are refused: float32 could not hold their differences.
@@ -134,7 +136,13 @@ def _is_available(device: torch.device) -> bool:
 
 
 def check_samples(
-    estimator: BaseEstimator, X: Any, image_shape: object, *, reset: bool, any_size: bool = False
+    estimator: BaseEstimator,
+    X: Any,
+    image_shape: object,
+    *,
+    reset: bool,
+    any_size: bool = False,
+    ranks: Ranks = ALONE,
 ) -> NDArray[Any]:
     """Validate X and give it the layout the package works with.
 
@@ -150,6 +158,8 @@ def check_samples(
         True in ``fit``.
     any_size : bool, default=False
         Whether images are resized later: what the estimator knows of features is neither set nor compared.
+    ranks : Ranks
+        Each reads its part of the values.
 
     Returns
     -------
@@ -167,10 +177,10 @@ def check_samples(
         X = np.asarray(X)
     ndim = getattr(X, "ndim", 2)
     if ndim <= 2 and shape is None:
-        return _validated(estimator, X, reset=reset, any_size=any_size)
+        return _validated(estimator, X, reset=reset, any_size=any_size, ranks=ranks)
     layout = _image_layout(X.shape, shape)
     flat = X.reshape(len(X), math.prod(X.shape[1:])) if ndim > 2 else X  # -1 cannot be told for no samples
-    return layout.applied(_validated(estimator, flat, reset=reset, any_size=any_size))
+    return layout.applied(_validated(estimator, flat, reset=reset, any_size=any_size, ranks=ranks))
 
 
 def channels_first(image: NDArray[Any], image_shape: object) -> NDArray[Any]:
@@ -198,29 +208,31 @@ def check_n_features(estimator: BaseEstimator, sample_shape: tuple[int, ...], *,
     validate_data(estimator, np.empty((1, math.prod(sample_shape)), np.uint8), reset=reset, skip_check_array=True)
 
 
-def _validated(estimator: BaseEstimator, X: Any, *, reset: bool, any_size: bool) -> NDArray[Any]:
+def _validated(estimator: BaseEstimator, X: Any, *, reset: bool, any_size: bool, ranks: Ranks) -> NDArray[Any]:
     """scikit-learn's checks on two dimensions, of finite numbers, feature names and counts; messages name X."""
     is_half = getattr(X, "dtype", None) == np.float16
     is_kept = is_half or getattr(X, "dtype", None) == np.uint8
+    in_blocks = is_half or ranks.size > 1
     wanted: dict[str, Any] = {
         "dtype": None if is_kept else [np.float32, np.float64],
         "order": None,
         "ensure_min_samples": 2 if reset else 1,
-        "ensure_all_finite": not is_half,
+        "ensure_all_finite": not in_blocks,
     }
     try:
         if any_size:
             X = check_array(X, estimator=estimator, input_name="X", **wanted)
         else:
             X = validate_data(estimator, X, reset=reset, **wanted)
-        for block in np.array_split(X, -(-X.size // _BLOCK)) if is_half else ():
+        mine = ranks.part(X)
+        for block in np.array_split(mine, -(-mine.size // _BLOCK)) if in_blocks and mine.size else ():
             assert_all_finite(block, estimator_name=type(estimator).__name__, input_name="X")
     except (TypeError, ValueError, OverflowError) as error:
         if re.search(r"\bX\b", str(error)):
             raise
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"X must hold real, finite numbers, one row a sample. {error}") from error
-    largest = 0.0 if is_kept else float(max(-X.min(), X.max()))
+    largest = 0.0 if is_kept else float(max(-mine.min(initial=0), mine.max(initial=0)))
     if largest > _LARGEST:
         raise ValueError(f"X has values as large as {largest:g}, and must lie in [-{_LARGEST:g}, {_LARGEST:g}].")
     return X

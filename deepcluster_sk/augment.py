@@ -6,6 +6,7 @@ explicit generator, so that every device sees the same draws, and applied on the
 
 import inspect
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,8 +22,28 @@ Augmentation = Callable[[Tensor, Generator], Tensor]
 """Type of ``augment(batch, generator)``."""
 
 
+class DrawnAugmentation(ABC):
+    """Augmentation that draws all it needs before it looks at a batch, so that processes can share the batch."""
+
+    @abstractmethod
+    def _draw(self, shape: tuple[int, ...], generator: Generator) -> tuple[Tensor, ...]:
+        """Random numbers for a batch of this shape, a row for every sample."""
+
+    @abstractmethod
+    def _transformed(self, batch: Tensor, *draws: Tensor) -> Tensor:
+        """The batch as it is by what was drawn."""
+
+    def __call__(self, batch: Tensor, generator: Generator) -> Tensor:
+        return self._transformed(batch, *self._draw(tuple(batch.shape), generator))
+
+    def of_part(self, batch: Tensor, n_samples: int, part: Callable[[Tensor], Tensor], generator: Generator) -> Tensor:
+        """Transform a part of a batch as it would be within the whole."""
+        draws = self._draw((n_samples, *batch.shape[1:]), generator)
+        return self._transformed(batch, *map(part, draws))
+
+
 @dataclass(frozen=True)
-class ImageAugmentation:
+class ImageAugmentation(DrawnAugmentation):
     """Rotation, shift, zoom, shear, intensity and flip of a batch of images, each drawn per sample.
 
     The default is what DAC's authors use for handwritten digits and :meth:`color` their set for colour photographs;
@@ -113,9 +134,13 @@ class ImageAugmentation:
         transformed : Tensor of shape (n, c, h, w)
             On the device of ``images``; intensities may leave [0, 1] by as much as they were shifted.
         """
-        n, channels = images.shape[:2]
-        draw = torch.rand(n, 7 + channels, generator=generator)
-        centered = to_device(draw * 2 - 1, images.device)  # (n, 7 + c), in [-1, 1]
+        return super().__call__(images, generator)
+
+    def _draw(self, shape: tuple[int, ...], generator: Generator) -> tuple[Tensor, ...]:
+        return (torch.rand(shape[0], 7 + shape[1], generator=generator),)
+
+    def _transformed(self, images: Tensor, *draws: Tensor) -> Tensor:
+        centered = to_device(draws[0] * 2 - 1, images.device)  # (n, 7 + c), in [-1, 1]
         theta = self._affine_matrices(centered[:, :5], centered[:, 5] < 0, aspect=images.shape[2] / images.shape[3])
         # In float32: a grid in bfloat16 is off by most of a pixel.
         grid = _affine_grid(theta, *images.shape[2:])
@@ -146,7 +171,7 @@ def _affine_grid(theta: Tensor, height: int, width: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class FeatureNoise:
+class FeatureNoise(DrawnAugmentation):
     """Gaussian noise on feature vectors, and features hidden at random, both drawn per sample.
 
     Parameters
@@ -182,12 +207,16 @@ class FeatureNoise:
         disturbed : Tensor of shape (n, n_features)
             On the device of ``features``.
         """
-        noise = torch.randn(features.shape, generator=generator)
-        disturbed = features + self.noise * to_device(noise, features.device).to(features.dtype)
-        if self.dropout == 0:
-            return disturbed
-        hidden = torch.rand(features.shape, generator=generator) < self.dropout
-        return disturbed.masked_fill(to_device(hidden, features.device), 0)
+        return super().__call__(features, generator)
+
+    def _draw(self, shape: tuple[int, ...], generator: Generator) -> tuple[Tensor, ...]:
+        noise = torch.randn(shape, generator=generator)
+        return (noise,) if self.dropout == 0 else (noise, torch.rand(shape, generator=generator) < self.dropout)
+
+    def _transformed(self, features: Tensor, *draws: Tensor) -> Tensor:
+        noise, *hidden = (to_device(draw, features.device) for draw in draws)
+        disturbed = features + self.noise * noise.to(features.dtype)
+        return disturbed.masked_fill(hidden[0], 0) if hidden else disturbed
 
 
 def _identity(batch: Tensor, generator: Generator) -> Tensor:

@@ -21,7 +21,8 @@ MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 # A module imports only from rows above its own.
 LAYERS = (
-    {"exceptions", "_torch_state", "_validation", "_signals", "_version", "_images", "_progress"},
+    {"exceptions", "_torch_state", "_distributed", "_signals", "_version", "_images", "_progress"},
+    {"_validation"},
     {"_lazy"},
     {"_data", "_input", "_checkpoint"},
     {"_regrouping"},
@@ -35,10 +36,11 @@ LAYERS = (
     {"_monitor"},
     {"_engine"},
     {"_start"},
-    {"_train_dac", "_train_dccm", "_train_dcss", "_train_more"},
+    {"_train_dac", "_train_dccm", "_train_dcss"},
     {"_diagnostics"},
     {"_prediction"},
     {"_after_fit"},
+    {"_partial_fit"},
     {"_base"},
     {"_base_loop"},
     {"_dac", "_dccm", "_dcss"},

@@ -1,0 +1,209 @@
+"""One fit by 1, 2 and 4 processes: the same losses and labels, bytes and seconds a step: python benchmarks/distributed.py
+
+Processes talk by gloo on this machine, each with one thread, and share each batch. Four parts, all by default:
+
+agreement   the losses of the first 50 steps and the labels after them, and between one thread and two of one process,
+            which differ by rounding alone
+fits        ACC of whole fits, five seeds
+steps       seconds and bytes a step, counted at the loopback interface, beside what is expected
+killed      a fit in which a rank is killed, and which goes on with another number of processes
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from _results import RESULTS, conditions, scores
+from sklearn.datasets import load_digits
+
+from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering, _monitor
+
+METHODS = {"DAC": DACClustering, "DCCM": DCCMClustering, "DCSS": DCSSClustering}
+RECORD = RESULTS / "distributed.json"
+SIZES = (1, 2, 4)
+N_STEPS = 50
+
+
+# What a process of a fit does ------------------------------------------------------------------------------------
+
+
+def loopback_bytes() -> int:
+    """Bytes that the loopback interface has sent since the machine started."""
+    for line in Path("/proc/net/dev").read_text().splitlines():
+        if line.strip().startswith("lo:"):
+            return int(line.split(":")[1].split()[8])
+    raise OSError("no loopback interface")
+
+
+class Steps:
+    """Loss, time and bytes sent at each step of training."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.seconds: list[float] = []
+        self.bytes: list[int] = []
+        add = _monitor.RunningMean.add
+
+        def noting(mean, total, count):
+            if count == 1:  # a step's loss; shares are sums over more
+                self.losses.append(float(torch.as_tensor(total).detach()))
+                self.seconds.append(time.perf_counter())
+                self.bytes.append(loopback_bytes())
+            add(mean, total, count)
+
+        _monitor.RunningMean.add = noting
+
+
+def job(job: dict) -> None:
+    """Fit as the job says, and write what was seen."""
+    torch.set_num_threads(job.get("threads", 1))
+    rank = int(os.environ.get("RANK", 0))
+    data = load_digits()
+    images = (data.images / 16).astype(np.float32)
+    steps = Steps()
+    if job.get("kill_in") is not None:
+        killing(job["kill_in"], rank)
+    estimator = METHODS[job["method"]](10, random_state=job["seed"], **job["params"])
+    start = time.perf_counter()
+    estimator.fit(images)
+    if rank:
+        return
+    seen = {"seconds": time.perf_counter() - start, **scores(data.target, estimator.labels_)}
+    seen |= {"labels": estimator.labels_.tolist(), "losses": steps.losses}
+    seen |= {"step_seconds": np.diff(steps.seconds).tolist(), "step_bytes": np.diff(steps.bytes).tolist()}
+    seen["n_parameters"] = sum(parameter.numel() for parameter in estimator.module_.parameters())
+    seen["epochs"] = len(estimator.history_)
+    Path(job["out"]).write_text(json.dumps(seen))
+
+
+def killing(n_records: int, rank: int) -> None:
+    """Kill rank 1 at its so-many-th record of an epoch."""
+    record, n_seen = _monitor.Monitor.record, 0
+
+    def counting(monitor, **values):
+        nonlocal n_seen
+        n_seen += 1
+        if rank == 1 and n_seen == n_records:
+            os.kill(os.getpid(), signal.SIGKILL)
+        record(monitor, **values)
+
+    _monitor.Monitor.record = counting
+
+
+# What is measured ------------------------------------------------------------------------------------------------
+
+
+def run(size: int, method: str, seed: int = 0, *, check: bool = True, **options) -> dict:
+    """One job by so many processes."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out.json"
+        wanted = {"method": method, "seed": seed, "params": {}, "out": str(out), **options}
+        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={size}"] if size > 1 else []
+        command = [sys.executable, *launcher, __file__, "--job", json.dumps(wanted)]
+        start = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if not check:
+            return {"code": done.returncode, "seconds": time.perf_counter() - start, "stderr": done.stderr}
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+        return json.loads(out.read_text())
+
+
+# A start from random weights, so that the steps are the method's own, and enough epochs for 50 of them.
+FIRST_STEPS = {
+    "DAC": {"warmup_epochs": 0, "max_epochs": 8},
+    "DCCM": {"warmup_epochs": 0, "max_epochs": 8},
+    "DCSS": {"max_epochs": 8},
+}
+
+
+def agreement() -> list[dict]:
+    """Largest relative difference of the losses of the first steps, and share of equal labels, to one process."""
+    rows = []
+    for method, params in FIRST_STEPS.items():
+        params = {**params, "precision": "float32"}
+        one = run(1, method, params=params)
+        others = {f"{size} processes": run(size, method, params=params) for size in SIZES[1:]}
+        others["2 threads"] = run(1, method, params=params, threads=2)
+        for name, other in others.items():
+            ours, theirs = (np.array(seen["losses"][:N_STEPS]) for seen in (one, other))
+            same = np.mean(np.array(one["labels"]) == np.array(other["labels"]))
+            difference = np.abs(theirs / ours - 1)
+            row = {"method": method, "beside one process": name, "labels": float(same), "n_steps": len(ours)}
+            rows.append(row | {"loss": float(difference.max()), "loss_of_10": float(difference[:10].max())})
+            print(rows[-1], flush=True)
+    return rows
+
+
+def fits(seeds: list[int]) -> list[dict]:
+    """ACC of whole fits by default settings."""
+    rows = []
+    for method in METHODS:
+        for size in SIZES:
+            for seed in seeds:
+                seen = run(size, method, seed)
+                rows.append({"method": method, "size": size, "seed": seed})
+                rows[-1] |= {key: seen[key] for key in ("acc", "nmi", "seconds")}
+                print(rows[-1], flush=True)
+    return rows
+
+
+def steps() -> list[dict]:
+    """Seconds and bytes of a step of each method's own loop."""
+    rows = []
+    for method, params in FIRST_STEPS.items():
+        for size in SIZES:
+            seen = run(size, method, params=params)
+            seconds, sent = (np.array(seen[key][5:]) for key in ("step_seconds", "step_bytes"))
+            row = {"method": method, "size": size, "seconds": float(np.median(seconds)), "bytes": float(np.median(sent))}
+            # Gradients go around a ring twice, less one part of them; every rank sends as much.
+            row["gradient_bytes"] = 2 * (size - 1) * 4 * seen["n_parameters"]
+            rows.append(row)
+            print(row, flush=True)
+    return rows
+
+
+def killed() -> list[dict]:
+    """Seconds until all processes have ended, and ACC of what goes on, beside an undisturbed fit."""
+    rows = []
+    for method in METHODS:
+        undisturbed = run(1, method)
+        for sizes in ((2, 1), (4, 2), (2, 4)):
+            with tempfile.TemporaryDirectory() as folder:
+                params = {"checkpoint_dir": folder, "checkpoint_every": "1 epoch"}
+                first = run(sizes[0], method, params=params, kill_in=12, check=False)
+                second = run(sizes[1], method, params=params)
+            row = {"method": method, "sizes": sizes, "ended_after": first["seconds"], "code": first["code"]}
+            row["says_so"] = "another process of this fit ended" in first["stderr"]
+            rows.append(row | {"acc": second["acc"], "undisturbed": undisturbed["acc"]})
+            print(rows[-1], flush=True)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=["agreement", "fits", "steps", "killed"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--job", type=json.loads, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.job is not None:
+        return job(options.job)
+    record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    parts = {"agreement": agreement, "fits": lambda: fits(options.seeds), "steps": steps, "killed": killed}
+    for name in options.only or parts:
+        record[name] = parts[name]()
+        record.setdefault("conditions", {})[name] = conditions()
+        RECORD.write_text(json.dumps(record, indent=1) + "\n")
+    return None
+
+
+if __name__ == "__main__":
+    main()

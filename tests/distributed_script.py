@@ -1,0 +1,166 @@
+"""What ``test_distributed`` runs in one process and under torchrun: python distributed_script.py FOLDER SCENARIO.
+
+Each rank writes what it saw to FOLDER/SCENARIO-RANK-of-SIZE.pt.
+"""
+
+import os
+import signal
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from PIL import Image
+from sklearn.datasets import load_digits
+from torch import nn
+
+from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering
+from deepcluster_sk import _images, _input, _monitor
+from deepcluster_sk._distributed import join_ranks
+
+METHODS = {"DAC": DACClustering, "DCCM": DCCMClustering, "DCSS": DCSSClustering}
+RANK, SIZE = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
+def digits(n_samples):
+    return (load_digits().images[:n_samples] / 16).astype(np.float32)
+
+
+def raised(function):
+    """Name and text of what ``function`` raises."""
+    try:
+        function()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "nothing"
+
+
+def parts(folder):
+    """Gathers, their gradients and batch norm."""
+    ranks = join_ranks()
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5), nn.BatchNorm1d(5, affine=False)
+    )
+    images, weights = torch.rand(11, 1, 8, 8), torch.rand(11, 5)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+
+    @ranks.parallel(optimizer, some_unused=False)
+    def step(rows):
+        features = ranks.gather(network(images[ranks.part(rows)]), len(rows))
+        of_each = ranks.sum((network[0].weight ** 2).sum() / ranks.size)  # what is summed over ranks
+        return (features * weights[rows]).square().sum() + (features @ features.T).tanh().mean() + of_each
+
+    with ranks.synchronizing_batch_norm(network):
+        loss = step(torch.arange(11))
+        loss.backward()
+        network.eval()
+        evaluated = network(images)
+    gradients = {name: parameter.grad for name, parameter in network.named_parameters()}
+    kinds = [type(layer).__name__ for layer in network]
+    return {
+        "loss": loss.detach(),
+        "gradients": gradients,
+        "state": network.state_dict(),
+        "kinds": kinds,
+        "evaluated": evaluated.detach(),
+    }
+
+
+def fits(folder):
+    """Each method's fit, with the loss of every step."""
+    seen = {}
+    losses, add = [], _monitor.RunningMean.add
+
+    def noting(self, total, count):
+        if count == 1:
+            losses.append(float(total.detach()))
+        add(self, total, count)
+
+    _monitor.RunningMean.add = noting
+    for name, method in METHODS.items():
+        losses.clear()
+        estimator = method(n_clusters=10, max_epochs=2, precision="float32", random_state=0, n_init=2)
+        images = digits(600)
+        estimator.fit(images)
+        history = [{key: value for key, value in record.items() if key != "seconds"} for record in estimator.history_]
+        seen[name] = {
+            "losses": list(losses),
+            "labels": torch.from_numpy(estimator.labels_),
+            "predicted": torch.from_numpy(estimator.predict(images)),
+            "history": history,
+            "report": {key: value for key, value in estimator.fit_report_.items() if not isinstance(value, np.ndarray)},
+            "kinds": sorted({type(layer).__name__ for layer in estimator.module_.modules()}),
+        }
+    _monitor.RunningMean.add = add
+    return seen
+
+
+def edges(folder):
+    """Input that is refused, files, printing, workers and new samples."""
+    images, seen = digits(200), {}
+    dac = DACClustering(3, max_epochs=1, warmup_epochs=1, random_state=0)
+    seen["other shape"] = raised(lambda: dac.fit(images[: 100 + RANK]))
+    with_nan = images.copy()
+    with_nan[150, 0, 0] = np.nan  # in the part of the last rank
+    seen["NaN"] = raised(lambda: dac.fit(with_nan))
+    seen["small batch"] = raised(lambda: DACClustering(2, max_epochs=1).fit(images[: max(2, SIZE - 1)]))
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        seen["no seed"] = torch.from_numpy(DACClustering(3, max_epochs=1, warmup_epochs=0, verbose=1).fit(images).labels_)
+        dac.fit(np.zeros((40, 8, 8)))
+    seen["warned"] = sorted({warning.category.__name__ for warning in caught})
+
+    decoded = []
+    decode = _images.decode
+    _input.decode = lambda path, size: (decoded.append(path), decode(path, size))[1]
+    pictures = Path(folder) / "pictures"
+    dac = DACClustering(2, max_epochs=1, warmup_epochs=1, random_state=0, on_error="skip")
+    seen["files"] = torch.from_numpy(dac.fit(pictures).labels_)
+    seen["unreadable"], seen["decoded"] = dac.unreadable_, sorted(decoded)
+
+    workers = Parallel(n_jobs=2)(delayed(join_ranks)() for _ in range(2))
+    seen["workers"] = [ranks.size for ranks in workers]
+
+    augment = lambda batch: batch + 0.1 * torch.randn(len(batch), 1, 1, 1)  # noqa: E731
+    dac = DACClustering(3, max_epochs=2, warmup_epochs=1, random_state=0, augment=augment).fit(images)
+    dac.partial_fit(images[:50])
+    seen["more"] = torch.from_numpy(dac.predict(images))
+    seen["seen"] = dac.n_samples_seen_
+    dac.save(Path(folder) / f"saved-{SIZE}")
+    return seen
+
+
+def killed(folder):
+    """A fit in which the last rank of several is killed in the fifth epoch of DAC's own loop."""
+    end = _monitor.Monitor.record
+
+    def record(self, **values):
+        under_way = self.history[-1]
+        if SIZE > 1 and under_way["phase"] == "DAC" and under_way["epoch"] == 4 and RANK == SIZE - 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        end(self, **values)
+
+    _monitor.Monitor.record = record
+    dac = DACClustering(
+        10, max_epochs=12, precision="float32", random_state=0, checkpoint_dir=folder, checkpoint_every="1 epoch"
+    )
+    dac.fit(digits(600))
+    return {"labels": torch.from_numpy(dac.labels_), "history": [record["seconds"] for record in dac.history_]}
+
+
+def pictures(folder):
+    """Twelve images of digits, the fourth of which is no image."""
+    folder.mkdir()
+    for i, image in enumerate(load_digits().images[:12]):
+        Image.fromarray((image * 15).astype(np.uint8)).save(folder / f"{i:02d}.png")
+    (folder / "03.png").write_bytes(b"no image")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    place, scenario = Path(sys.argv[1]), sys.argv[2]
+    torch.save(globals()[scenario](place), place / f"{scenario}-{RANK}-of-{SIZE}.pt")
