@@ -1,4 +1,4 @@
-"""One fit by 1, 2 and 4 processes: the same losses and labels, bytes and seconds a step: python benchmarks/distributed.py
+"""One fit by 1, 2 and 4 processes, beside each other: python benchmarks/distributed.py
 
 Processes talk by gloo on this machine, each with one thread, and share each batch. Four parts, all by default:
 
@@ -163,7 +163,12 @@ def steps() -> list[dict]:
         for size in SIZES:
             seen = run(size, method, params=params)
             seconds, sent = (np.array(seen[key][5:]) for key in ("step_seconds", "step_bytes"))
-            row = {"method": method, "size": size, "seconds": float(np.median(seconds)), "bytes": float(np.median(sent))}
+            row = {
+                "method": method,
+                "size": size,
+                "seconds": float(np.median(seconds)),
+                "bytes": float(np.median(sent)),
+            }
             # Gradients go around a ring twice, less one part of them; every rank sends as much.
             row["gradient_bytes"] = 2 * (size - 1) * 4 * seen["n_parameters"]
             rows.append(row)

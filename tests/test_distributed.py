@@ -5,11 +5,10 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from distributed_script import METHODS, pictures
-from numpy.testing import assert_allclose
+from distributed_script import METHODS, digits, pictures
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import adjusted_rand_score
 
 import deepcluster_sk
@@ -40,8 +39,9 @@ def test_losses_and_gradients_are_those_of_the_whole_batch(shared_parts):
     assert len(ranks) > 1
     for rank in ranks:
         assert_allclose(rank["loss"], alone["loss"], rtol=1e-6)
+        largest = max(float(gradient.abs().max()) for gradient in alone["gradients"].values())
         for name, gradient in alone["gradients"].items():
-            assert_allclose(rank["gradients"][name], gradient, rtol=1e-4, atol=1e-5 * float(gradient.abs().max() + 1))
+            assert_allclose(rank["gradients"][name], gradient, rtol=1e-4, atol=1e-5 * largest)
 
 
 def test_batch_norm_sees_the_whole_batch_and_is_itself_again_afterwards(shared_parts):
@@ -62,18 +62,26 @@ def fitted(tmp_path_factory):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_fit_is_that_of_one_process(fitted, method):
-    alone, ranks = fitted[0][method], [rank[method] for rank in fitted[1]]
+    alone, ranks = fitted[0][method, "calm"], [rank[method, "calm"] for rank in fitted[1]]
+    assert len(alone["losses"]) >= 8
+    for rank in ranks:
+        assert_allclose(rank["losses"], alone["losses"], rtol=3e-4)  # a pair at a threshold may fall to either side
+        assert (rank["labels"] == alone["labels"]).float().mean() >= 0.998
+        assert rank["kinds"] == alone["kinds"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_phase_begins_as_in_one_process(fitted, method):
+    alone, ranks = fitted[0][method, "usual"], [rank[method, "usual"] for rank in fitted[1]]
     for rank in ranks:
         assert_allclose(rank["losses"][:4], alone["losses"][:4], rtol=1e-4)
-        assert len(rank["losses"]) == len(alone["losses"])
-        assert adjusted_rand_score(rank["labels"], alone["labels"]) > 0.9
-        assert rank["kinds"] == alone["kinds"]
         assert [record["phase"] for record in rank["history"]] == [record["phase"] for record in alone["history"]]
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_rank_has_the_whole_result(fitted, method):
-    first, second = (rank[method] for rank in fitted[1])
+@pytest.mark.parametrize("kind", ["calm", "usual"])
+def test_every_rank_has_the_whole_result(fitted, method, kind):
+    first, second = (rank[method, kind] for rank in fitted[1])
     assert torch.equal(first["labels"], second["labels"])
     assert torch.equal(first["predicted"], first["labels"])
     assert torch.equal(first["predicted"], second["predicted"])
@@ -92,14 +100,14 @@ def at_the_edges(tmp_path_factory):
 @pytest.mark.parametrize(
     ("case", "message"),
     [
-        ("other shape", r"ValueError: The shape of X must be the same on every rank, got \{0: \(100, 1, 8, 8\), 1: \(101,"),
+        ("other shape", "ValueError: The shape of X must be the same on every rank, got {0: (100, 1, 8, 8), 1: (101,"),
         ("NaN", "ValueError: Input X contains NaN"),
     ],
 )
 def test_what_one_rank_refuses_all_refuse(at_the_edges, case, message):
     _, _, ranks = at_the_edges
     for rank in ranks:
-        assert np.char.startswith(rank[case], message.replace("\\", ""))
+        assert rank[case].startswith(message)
 
 
 def test_no_seed_is_one_seed(at_the_edges):
@@ -135,22 +143,18 @@ def test_new_samples_and_own_transforms_keep_ranks_in_step(at_the_edges):
     assert torch.equal(first["more"], second["more"])
     assert first["seen"] == 250
     loaded = deepcluster_sk.load(folder / "saved-2", augment=None)
-    assert_allclose(loaded.predict(load(200)), first["more"])
-
-
-def load(n_samples):
-    from distributed_script import digits
-
-    return digits(n_samples)
+    assert_array_equal(loaded.predict(digits(200)), first["more"])
 
 
 def test_a_killed_rank_ends_all_and_another_number_goes_on(tmp_path):
     whole, rest = tmp_path / "whole", tmp_path / "rest"
-    whole.mkdir(), rest.mkdir()
+    whole.mkdir()
+    rest.mkdir()
     (undisturbed,) = run(whole, "killed", 1)[1]
     began = time.monotonic()
     done, ranks = run(rest, "killed", 2, check=False)
-    assert done.returncode != 0 and not ranks
+    assert done.returncode != 0
+    assert not ranks
     assert time.monotonic() - began < 60
     assert "Rank 0 of 2 ends, for another process of this fit ended or does not answer" in done.stderr
     before = {path.name for path in rest.rglob("*.ckpt")}
@@ -171,6 +175,6 @@ def test_parts_are_the_whole_and_even(n_rows, size):
 
 def test_one_process_gets_back_what_it_gives():
     rows = torch.rand(3, requires_grad=True)
-    assert ALONE.gather(rows, 3) is rows and ALONE.part(rows) is rows and ALONE.sum(rows) is rows
-    assert ALONE.largest(4) == 4 and ALONE.gather_list([1]) == [1]
-    ALONE.check_same("X", 3)
+    assert all(same is rows for same in (ALONE.gather(rows, 3), ALONE.part(rows), ALONE.sum(rows)))
+    assert ALONE.largest(4) == 4
+    assert ALONE.gather_list([1]) == [1]
