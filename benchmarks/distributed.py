@@ -44,12 +44,20 @@ def loopback_bytes() -> int:
 
 
 class Steps:
-    """Loss, time and bytes sent at each step of training."""
+    """Loss, time, and bytes sent by all ranks at each step of training.
+
+    Bytes are counted where they pass, and predicted: all gather of s bytes from each of W ranks sends W (W - 1) s, and
+    the sum over ranks of s bytes, around a ring, 2 (W - 1) s. Gradients, which torch sums, are predicted apart.
+    """
 
     def __init__(self) -> None:
         self.losses: list[float] = []
         self.seconds: list[float] = []
         self.bytes: list[int] = []
+        self.expected: list[int] = []
+        self.so_far = 0
+        self.predict("all_gather", lambda ours, size: size * (size - 1) * ours[0].nbytes)
+        self.predict("all_reduce", lambda ours, size: 2 * (size - 1) * ours.nbytes)
         add = _monitor.RunningMean.add
 
         def noting(mean, total, count):
@@ -57,9 +65,20 @@ class Steps:
                 self.losses.append(float(torch.as_tensor(total).detach()))
                 self.seconds.append(time.perf_counter())
                 self.bytes.append(loopback_bytes())
+                self.expected.append(self.so_far)
             add(mean, total, count)
 
         _monitor.RunningMean.add = noting
+
+    def predict(self, name, bytes_of) -> None:
+        """Add what each call of a collective of torch.distributed should send."""
+        collective = getattr(torch.distributed, name)
+
+        def predicting(ours, *args, **kwargs):
+            self.so_far += bytes_of(ours, torch.distributed.get_world_size())
+            return collective(ours, *args, **kwargs)
+
+        setattr(torch.distributed, name, predicting)
 
 
 def job(job: dict) -> None:
@@ -79,6 +98,7 @@ def job(job: dict) -> None:
     seen = {"seconds": time.perf_counter() - start, **scores(data.target, estimator.labels_)}
     seen |= {"labels": estimator.labels_.tolist(), "losses": steps.losses}
     seen |= {"step_seconds": np.diff(steps.seconds).tolist(), "step_bytes": np.diff(steps.bytes).tolist()}
+    seen["expected_bytes"] = np.diff(steps.expected).tolist()
     seen["n_parameters"] = sum(parameter.numel() for parameter in estimator.module_.parameters())
     seen["epochs"] = len(estimator.history_)
     Path(job["out"]).write_text(json.dumps(seen))
@@ -165,20 +185,17 @@ def fits(seeds: list[int]) -> list[dict]:
 
 
 def steps() -> list[dict]:
-    """Seconds and bytes of a step of each method's own loop."""
+    """Seconds and bytes of a step of each method's own loop, all that comes between two steps included."""
     rows = []
     for part, params in USUAL.items():
         for size in SIZES:
             seen = run(size, part.partition(",")[0], params=params)
-            seconds, sent = (np.array(seen[key][5:]) for key in ("step_seconds", "step_bytes"))
-            row = {
-                "method": method,
-                "size": size,
-                "seconds": float(np.median(seconds)),
-                "bytes": float(np.median(sent)),
-            }
-            # Gradients go around a ring twice, less one part of them; every rank sends as much.
-            row["gradient_bytes"] = 2 * (size - 1) * 4 * seen["n_parameters"]
+            seconds, sent, expected = (
+                np.array(seen[key][5:]) for key in ("step_seconds", "step_bytes", "expected_bytes")
+            )
+            gradients = 2 * (size - 1) * 4 * seen["n_parameters"]
+            row = {"part": part, "size": size, "seconds": float(np.median(seconds)), "bytes": float(np.median(sent))}
+            row |= {"expected_bytes": float(np.median(expected)) + gradients, "gradient_bytes": gradients}
             rows.append(row)
             print(row, flush=True)
     return rows

@@ -7,6 +7,7 @@ import re
 import _fault_page
 import _paper_claims
 import _paper_page
+import plan
 from _datasets import DATA_SETS, LARGE
 from _results import RESULTS
 
@@ -244,6 +245,18 @@ def speed() -> str:
     return "\n".join(lines)
 
 
+def plan_page() -> str:
+    (rates,) = load(["plan"])
+    lines = [plan.head(), *list_table(plan.arithmetic(rates["rates"])), *plan.breaks(rates["rates"])]
+    lines += conditions("plan", rates)
+    for record in load(["distributed"]):
+        for part, (title, text, table) in plan.MEASURED.items():
+            if part in record:
+                lines += [*heading(title), text, "", *list_table(table(record[part]))]
+        lines += conditions("distributed", record)
+    return "\n".join(lines)
+
+
 def faults() -> str:
     lines = [_fault_page.HEAD]
     for name, (title, table) in _fault_page.TABLES.items():
@@ -327,6 +340,8 @@ def main() -> None:
     if load(["steps"]):
         (ROOT / "docs" / "speed.rst").write_text(speed())
     (ROOT / "docs" / "faults.rst").write_text(faults())
+    if load(["plan"]):
+        (ROOT / "docs" / "plan.rst").write_text(plan_page())
     readme = ROOT / "README.md"
     tables = {title: rows(load(names)) for title, names in TABLES.items()}
     tables["Whole data sets, default settings: mean ACC/NMI in %, and in brackets what the papers report"] = (

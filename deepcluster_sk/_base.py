@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from deepcluster_sk._checkpoint import Journal, fingerprint, opened, parse_interval
 from deepcluster_sk._data import ArraySamples, Scaling
 from deepcluster_sk._diagnostics import N_TRANSFORMED, Run, fit_report, used_first
-from deepcluster_sk._distributed import Ranks, join_ranks
+from deepcluster_sk._distributed import Ranks, by_all_ranks, join_ranks
 from deepcluster_sk._engine import Runtime, explaining_lack_of_memory, resolve_precision, settle_batch_norm
 from deepcluster_sk._input import Input, read_input
 from deepcluster_sk._monitor import Monitor
@@ -105,6 +105,7 @@ class BaseDeepClustering(
 
     @all_or_nothing  # outside, for callbacks are torn down by an attribute that it takes away
     @with_callbacks  # type: ignore[untyped-decorator]
+    @by_all_ranks
     def fit(self, X: Any, y: Any = None) -> Self:
         """Cluster the samples.
 
@@ -144,13 +145,7 @@ class BaseDeepClustering(
         folder = opened(self.checkpoint_dir, self.checkpoint_every, mark, ranks)
 
         shown = training(int(self.verbose) if ranks.is_first else 0, phases, self.n_init)
-        with (
-            ranks.as_one(),
-            own_torch_state(device),
-            folder as checkpoints,
-            noting_signals(stop_request),
-            shown as show,
-        ):
+        with own_torch_state(device), folder as checkpoints, noting_signals(stop_request), shown as show:
             seed = seed if checkpoints is None else checkpoints.seed(seed)
 
             def run(restart: int) -> Run:
@@ -164,11 +159,14 @@ class BaseDeepClustering(
                 last = run(len(others) + 1)
                 best, other = sorted((best, last), key=lambda run: run.rank)
                 others.append(other.labels)
-        with ranks.as_one():
-            self._store(best, others, samples)
+        self._store(best, others, samples)
         self._store_paths(given)
         context.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=lambda: {})
         return self
+
+    def _block_sizes(self) -> dict[str, int]:
+        """Further parameters that are numbers of samples trained on together."""
+        return {}
 
     def _checked_augmentation(self, samples: ArraySamples, device: torch.device) -> Augmentation:
         """The random transform of training samples, tried on two of them."""
@@ -179,11 +177,9 @@ class BaseDeepClustering(
     def _runtime(self, samples: ArraySamples, seed: int, device: torch.device, ranks: Ranks) -> Runtime:
         torch.manual_seed(seed)
         batch_size = min(self.batch_size, len(samples))
-        if batch_size < ranks.size:
-            raise ValueError(
-                f"batch_size={self.batch_size} and n_samples={len(samples)} must not be less than the {ranks.size} "
-                "processes of the fit."
-            )
+        for name, value in {"n_samples": len(samples), "batch_size": batch_size, **self._block_sizes()}.items():
+            if value < ranks.size:
+                raise ValueError(f"{name}={value} must not be less than {ranks.size}, the processes of the fit.")
         return Runtime(
             device=device,
             precision=resolve_precision(self.precision, device, samples.sample_shape),

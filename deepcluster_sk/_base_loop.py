@@ -20,6 +20,9 @@ class LoopClustering(BaseDeepClustering):
         check_number("block_size", self.block_size, int, 2)
         check_number("passes_per_block", self.passes_per_block, int, 1)
 
+    def _block_sizes(self) -> dict[str, int]:
+        return {"block_size": self.block_size}
+
     def _phases(self, n_samples: int) -> dict[str, int]:
         warm_up = self._n_epochs("warmup_epochs", n_samples, at_500=60)
         return {

@@ -5,13 +5,14 @@ batch a rank reads, transforms and encodes its part only. What a loss needs is g
 graphs and memberships are those of the whole batch, and every rank computes the loss that one process would.
 """
 
+import atexit
 import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache, partial, wraps
 from itertools import pairwise
 from multiprocessing import current_process
 from typing import Any, TypeVar
@@ -190,12 +191,29 @@ def join_ranks() -> Ranks:
         if not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
             return ALONE
         dist.init_process_group()
+        atexit.register(_leave)
     return Ranks(dist.get_rank(), dist.get_world_size())
+
+
+def by_all_ranks(fit: Callable[..., T]) -> Callable[..., T]:
+    """Run a method as :meth:`Ranks.as_one` says."""
+
+    @wraps(fit)
+    def joined(*args: Any, **kwargs: Any) -> T:
+        with join_ranks().as_one():
+            return fit(*args, **kwargs)
+
+    return joined
 
 
 def is_first_rank() -> bool:
     """Whether this process writes files: all but those of a process group that are not its first."""
     return not (dist.is_available() and dist.is_initialized() and dist.get_rank() > 0)
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _on_cpu() -> Any:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from deepcluster_sk._after_fit import AfterFitMixin
 from deepcluster_sk._data import ArraySamples, Samples
-from deepcluster_sk._distributed import Ranks, join_ranks
+from deepcluster_sk._distributed import Ranks, by_all_ranks, join_ranks
 from deepcluster_sk._engine import Runtime, explaining_lack_of_memory, settle_batch_norm
 from deepcluster_sk._input import Input
 from deepcluster_sk._monitor import Monitor
@@ -92,6 +92,7 @@ class PartialFitMixin(AfterFitMixin):
         """Set what tells of files, or take it away."""
 
     @all_or_nothing
+    @by_all_ranks
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Train on new samples with the clusters that there are, which keep their numbers and names.
 
@@ -131,7 +132,7 @@ class PartialFitMixin(AfterFitMixin):
         n_epochs = _MORE_EPOCHS if self.max_epochs is None else min(_MORE_EPOCHS, self.max_epochs)
         (columns,) = self._apply(samples, lambda _, proba: (proba.argmax(1),))
         shown = training(int(self.verbose) if ranks.is_first else 0, {"partial fit": n_epochs}, 1)
-        with ranks.as_one(), own_torch_state(device), shown as show:
+        with own_torch_state(device), shown as show:
             runtime = self._runtime(samples, seed + self.n_iter_, device, ranks)
             network, history = runtime.place(copy.deepcopy(self.module_)), copy.deepcopy(self.history_)
 

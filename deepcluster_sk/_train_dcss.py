@@ -20,6 +20,7 @@ from deepcluster_sk._engine import (
 )
 from deepcluster_sk._monitor import LabelTracker, Monitor, RunningMean
 from deepcluster_sk._start import draw_neighbors, nearest_neighbors
+from deepcluster_sk._validation import level_of_caller
 from deepcluster_sk.losses import (
     cluster_centering_loss,
     cluster_reconstruction_loss,
@@ -41,7 +42,7 @@ def check_thresholds(similar: float, dissimilar: float) -> None:
             "adjacent samples share a cluster only if similar_threshold > 0.5 (Theorem 2), and dissimilar ones are "
             "kept apart only if dissimilar_threshold < similar_threshold ** 2 (Corollary 1.3, Theorem 3).",
             ConvergenceWarning,
-            stacklevel=6,
+            stacklevel=level_of_caller(),
         )
 
 
