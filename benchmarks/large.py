@@ -5,8 +5,9 @@ folder: 50,000 JPEG files of 320x240, seven of them damaged, at image_size=32.
 embeddings: 5,000,000 vectors of 256 numbers in half precision, in a file of 2.6 GB.
 
 Images are made anew in a temporary folder from crops of scikit-learn's two sample photographs, vectors around a hundred
-random centres, and clustered for one epoch a phase in a process of its own, whose private memory (RssAnon, of Linux) is read every tenth of a second.
-``--uncached`` keeps no decoded images, as if they did not fit into memory. Results go to benchmarks/results/large.json.
+random centres. They are clustered for one epoch a phase in a process of its own, whose private memory (RssAnon, of
+Linux) is read every tenth of a second. ``--uncached`` keeps no decoded images, as if they did not fit into memory.
+Results go to benchmarks/results/large.json.
 """
 
 import argparse
