@@ -66,6 +66,9 @@ class BaseDeepClustering(
     def _phases(self, n_samples: int) -> dict[str, int]:
         """Most epochs of each phase by name; 0 skips it."""
 
+    def _samples_to_fit(self, given: Input) -> ArraySamples:
+        return ArraySamples(given.rows, self._scaling_of(given))
+
     def _scaling_of(self, given: Input) -> Scaling:
         if not self._standardizes():
             return Scaling(offset=0.0, scale=1.0)
@@ -131,7 +134,7 @@ class BaseDeepClustering(
         given = read_input(self, X)
         if self.n_clusters > len(given.rows):
             raise ValueError(f"n_clusters={self.n_clusters} must not exceed n_samples={len(given.rows)}.")
-        samples = ArraySamples(given.rows, self._scaling_of(given))
+        samples = self._samples_to_fit(given)
         seed = make_seed(self.random_state)
         device = resolve_device(self.device)
         phases = self._phases(len(samples))
@@ -139,7 +142,7 @@ class BaseDeepClustering(
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
 
         stop_request = StopRequest(keep=self.on_interrupt == "keep")
-        folder = opened(self.checkpoint_dir, self.checkpoint_every, lambda: fingerprint(self, given.rows, device))
+        folder = opened(self.checkpoint_dir, self.checkpoint_every, lambda: fingerprint(self, samples.array, device))
 
         shown = training(int(self.verbose), phases, self.n_init)
         with own_torch_state(device), folder as checkpoints, noting_signals(stop_request), shown as show:
@@ -196,7 +199,7 @@ class BaseDeepClustering(
         given = self._read(X)
         if len(given.rows) < 2:
             raise ValueError(f"X has {len(given.rows)} sample(s) that can be used, and must have 2 or more.")
-        samples, device = ArraySamples(given.rows, self._scaling), resolve_device(self.device)
+        samples, device = self._samples(given.rows), resolve_device(self.device)
         n_epochs = MORE_EPOCHS if self.max_epochs is None else min(MORE_EPOCHS, self.max_epochs)
         (columns,) = self._apply(samples, lambda _, proba: (proba.argmax(1),))
         with own_torch_state(device), training(int(self.verbose), {"partial fit": n_epochs}, 1) as show:

@@ -41,6 +41,7 @@ LAYERS = (
     {"_after_fit"},
     {"_base"},
     {"_base_loop"},
+    {"_encoders"},
     {"_dac", "_dccm", "_dcss"},
     {"callbacks", "model_selection", "_load"},
     {"_projection"},
