@@ -1,9 +1,9 @@
 """DCSS as a general framework (DCSS, Table 4): python benchmarks/framework.py --data-dir DIR --seeds 0 1 2
 
-A plain autoencoder with k-means, and ClustPy's DEC, IDEC, DCN and DKM, on the first 10,000 MNIST images (``_datasets.py``
-says where DIR has them): each alone, and with MNet on the representation that it has learnt, that is the second phase of
-``DCSSClustering(encoder=...)``, by its default settings and by the paper's. Phase 2 starts from k-means in the latent
-space. Pixels are in [0, 1].
+A plain autoencoder with k-means, and ClustPy's DEC, IDEC, DCN and DKM, on the first 10,000 MNIST images, which
+``_datasets.py`` looks for in DIR: each alone, and with MNet on the representation that it has learnt, which is the
+second phase of ``DCSSClustering(encoder=...)``, by its default settings and by the paper's. Phase 2 starts from k-means
+in the latent space. Pixels are in [0, 1].
 
 From each seed one autoencoder, 784-500-500-2000-10, is trained, and is where all five begin. Epochs are fewer than
 ClustPy's default 100 and 150, and the same for a method alone and with MNet, which takes over its very fit. Fits are
@@ -13,10 +13,10 @@ those of the processor. Labels score the results; no fit sees them. Needs ``pip 
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,11 @@ import torch
 from _datasets import load
 from _paper import paper_estimator
 from _results import RESULTS, conditions, params_of, scores
+from clustpy import deep
+from clustpy.deep.neural_networks import FeedforwardAutoencoder
 from sklearn.cluster import KMeans
 
 from deepcluster_sk import DCSSClustering
-
-os.environ.setdefault("TQDM_DISABLE", "1")  # is read when ClustPy is imported
-from clustpy import deep  # noqa: E402
-from clustpy.deep.neural_networks import FeedforwardAutoencoder  # noqa: E402
 
 FOLDER = RESULTS / "framework"
 AUTOENCODER, METHODS = "autoencoder", ("DEC", "IDEC", "DCN", "DKM")
@@ -163,10 +161,10 @@ def main() -> None:
         options.pretrain_epochs,
         options.clustering_epochs,
     )
-    for seed in options.seeds:
-        for suffix in ("", *SETTINGS):
-            for method in (AUTOENCODER, *METHODS):
-                run(f"{method}{suffix}", seed, fits, images, y)
+    first, *others = SETTINGS
+    for suffixes in (("", first), others):
+        for seed, suffix, method in product(options.seeds, suffixes, (AUTOENCODER, *METHODS)):
+            run(f"{method}{suffix}", seed, fits, images, y)
 
 
 if __name__ == "__main__":
