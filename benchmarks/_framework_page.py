@@ -68,10 +68,10 @@ def epochs(cells: Cells) -> str:
     return (
         f"From each seed one autoencoder, 784-500-500-2000-10, is trained for {phases['DEC']['pretraining']} epochs, "
         f"and is where all begin. Each method of ClustPy goes on for {phases['DEC']['clustering']} (its defaults: 100 "
-        "and 150), and MNet takes over that very fit: its start is k-means in the latent space. By the default settings "
+        "and 150), and MNet takes over that very fit: its start is k-means in the latent space. By default settings "
         "phase 2 sees random transforms of the images, as no method alone does; by the paper's it has 20 epochs, no "
-        "transforms, and an MNet of random weights. A method alone is scored by its own assignment, not by the k-means "
-        "that ClustPy ends with. ACC/NMI in per cent, and processor seconds of each column, without those of what it "
+        "transforms, and an MNet of random weights. A method alone is scored by its own assignment, not by the last "
+        "k-means of ClustPy. ACC/NMI in per cent, and processor seconds of each column, without those of what it "
         "starts from. The paper's figures are of all 70,000 images; its line for the autoencoder is AE + k-means, to "
         "which it adds no MNet. Confirmed: MNet was better from every seed; refuted: worse from every seed."
     )
