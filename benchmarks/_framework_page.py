@@ -28,19 +28,24 @@ def read() -> Cells:
 
 
 def percent(cells: Cells) -> str:
-    """Mean ACC and NMI."""
+    """Mean ACC and NMI; a dash where there are no cells yet."""
+    if not cells:
+        return "–"
     return "/".join(f"{100 * np.mean([cell[key] for cell in cells]):.1f}" for key in ("acc", "nmi"))
 
 
 def summary(cells: Cells) -> Table:
-    """A line a method, alone and with MNet, in per cent, and what the paper reports."""
+    """A line a method, alone and with MNet, in per cent over the seeds that all have, and what the paper reports."""
     lines = [["", "seeds", "alone", *(f"+ MNet, {name}" for name in SETTINGS), "seconds", "paper: alone", "+ MNet"]]
     for method, reported in PAPER.items():
         rows = [[cell for cell in cells if cell["row"] == method + suffix] for suffix in ("", *SETTINGS.values())]
-        if all(rows):
-            seconds = (f"{np.mean([cell['seconds'] for cell in mine]):.0f}" for mine in rows)
-            figures = ("–" if pair is None else "{:.1f}/{:.1f}".format(*pair) for pair in reported)
-            lines.append([method, str(len(rows[0])), *map(percent, rows), ", ".join(seconds), *figures])
+        if not rows[0]:
+            continue
+        seeds = set.intersection(*({cell["seed"] for cell in mine} for mine in rows if mine))
+        rows = [[cell for cell in mine if cell["seed"] in seeds] for mine in rows]
+        seconds = (f"{np.mean([cell['seconds'] for cell in mine]):.0f}" if mine else "–" for mine in rows)
+        figures = ("–" if pair is None else "{:.1f}/{:.1f}".format(*pair) for pair in reported)
+        lines.append([method, str(len(seeds)), *map(percent, rows), ", ".join(seconds), *figures])
     return lines
 
 
