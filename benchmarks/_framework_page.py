@@ -36,7 +36,9 @@ def percent(cells: Cells) -> str:
 
 def summary(cells: Cells) -> Table:
     """A line a method, alone and with MNet, in per cent over the seeds that all have, and what the paper reports."""
-    lines = [["", "seeds", "alone", *(f"+ MNet, {name}" for name in SETTINGS), "seconds", "paper: alone", "+ MNet"]]
+    lines = [
+        ["", "seeds", "alone", *(f"with MNet, {name}" for name in SETTINGS), "seconds", "paper: alone", "with MNet"]
+    ]
     for method, reported in PAPER.items():
         rows = [[cell for cell in cells if cell["row"] == method + suffix] for suffix in ("", *SETTINGS.values())]
         if not rows[0]:
