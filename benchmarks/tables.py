@@ -5,6 +5,7 @@ import json
 import re
 
 import _fault_page
+import _framework_page
 import _paper_claims
 import _paper_page
 import plan
@@ -286,6 +287,16 @@ def paper_sections() -> list[str]:
     return found
 
 
+def framework() -> list[str]:
+    """Other methods alone and with MNet."""
+    found = _framework_page.section()
+    if found is None:
+        return []
+    title, command, note, tables = found
+    text = [*heading(title), f"``{command}``", "", note, ""]
+    return ["\n".join([*text, *(line for table in tables for line in list_table(table))])]
+
+
 def claims() -> list[str]:
     """The orderings of the papers."""
     lines = _paper_claims.claims()
@@ -332,6 +343,7 @@ def main() -> None:
             [
                 *filter(None, (rst(*table) for table in {**TABLES, **IN_DOCS_ALONE}.items())),
                 *paper_sections(),
+                *framework(),
                 *claims(),
                 *not_run(),
             ]

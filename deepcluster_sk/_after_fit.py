@@ -174,10 +174,13 @@ class AfterFitMixin(PredictionMixin):
         ------
         NotFittedError
             If the estimator is not fitted.
+        ValueError
+            If ``encoder`` is a transformer of scikit-learn, which is no numbers: use pickle or joblib.
         OSError
             If the file cannot be written; one that was there stays.
         """
         check_is_fitted(self, "module_")
+        self._refuse_transformer("save")
         if is_first_rank():
             _persistence.save(self, path)
 
@@ -196,13 +199,22 @@ class AfterFitMixin(PredictionMixin):
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            If ``path`` ends in something else.
+            If ``path`` ends in something else, or ``encoder`` is a transformer of scikit-learn.
         ImportError
             If what ONNX needs is not installed.
         """
         check_is_fitted(self, "module_")
+        self._refuse_transformer("export")
         if is_first_rank():
             _export.export(self, path)
+
+    def _refuse_transformer(self, method: str) -> None:
+        transformer = self._transformer()
+        if transformer is not None:
+            raise ValueError(
+                f"{method} writes a network, and encoder={type(transformer).__name__}, which comes before it, is none: "
+                "keep the estimator with pickle or joblib."
+            )
 
     def _given_names(self) -> list[str | None]:
         """Name of each cluster that has one from the user, and None for the others."""
@@ -214,7 +226,7 @@ class AfterFitMixin(PredictionMixin):
         n_trained = len(self.labels_)
         if len(rows) != n_trained:
             raise ValueError(f"X has {len(rows)} samples, and must be the {n_trained} that labels_ are of.")
-        samples = ArraySamples(rows, self._scaling)
+        samples = self._samples(rows)
         n_others = int((self._labels_and_confidence(samples)[0] != self.labels_).sum())
         if n_others > _TOLERATED * n_trained:
             raise ValueError(

@@ -65,6 +65,9 @@ class BaseDeepClustering(
     def _phases(self, n_samples: int) -> dict[str, int]:
         """Most epochs of each phase by name; 0 skips it."""
 
+    def _samples_to_fit(self, given: Input, ranks: Ranks) -> ArraySamples:
+        return ArraySamples(given.rows, self._scaling_of(given, ranks))
+
     def _scaling_of(self, given: Input, ranks: Ranks) -> Scaling:
         if not self._standardizes():
             return Scaling(offset=0.0, scale=1.0)
@@ -133,7 +136,7 @@ class BaseDeepClustering(
         if self.n_clusters > len(given.rows):
             raise ValueError(f"n_clusters={self.n_clusters} must not exceed n_samples={len(given.rows)}.")
         ranks.check_same("The shape of X", given.rows.shape)
-        samples = ArraySamples(given.rows, self._scaling_of(given, ranks))
+        samples = self._samples_to_fit(given, ranks)
         seed = ranks.from_first(lambda: make_seed(self.random_state))
         device = ranks.device(resolve_device(self.device))
         phases = self._phases(len(samples))
@@ -141,7 +144,7 @@ class BaseDeepClustering(
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
 
         stop_request = StopRequest(keep=self.on_interrupt == "keep")
-        mark = partial(fingerprint, self, given.rows, device)
+        mark = partial(fingerprint, self, samples.array, device)
         folder = opened(self.checkpoint_dir, self.checkpoint_every, mark, ranks)
 
         shown = training(int(self.verbose) if ranks.is_first else 0, phases, self.n_init)

@@ -7,17 +7,17 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor, nn
 
-from deepcluster_sk._base import BaseDeepClustering, own_copy
 from deepcluster_sk._data import ArraySamples
+from deepcluster_sk._encoders import BaseEncoderClustering
 from deepcluster_sk._engine import Runtime, settle_batch_norm
 from deepcluster_sk._monitor import Monitor
 from deepcluster_sk._start import kmeans_centers, learn_labels
 from deepcluster_sk._train_dcss import check_thresholds, pretrain, train_autoencoder, train_mnet, update_centers
 from deepcluster_sk._validation import check_choice, check_number
-from deepcluster_sk.networks import DCSSNetwork, build_autoencoder
+from deepcluster_sk.networks import DCSSNetwork
 
 
-class DCSSClustering(BaseDeepClustering):
+class DCSSClustering(BaseEncoderClustering):
     """Deep Clustering with Self-Supervision: an autoencoder shaped cluster by cluster, then pairs judged by MNet.
 
     An autoencoder is pretrained and k-means started in its latent space u. Phase 1 minimises one loss a cluster, in
@@ -31,10 +31,20 @@ class DCSSClustering(BaseDeepClustering):
     network : str or nn.Module, default="auto"
         Autoencoder: "auto" (sized from the samples), a name in ``deepcluster_sk.networks.AUTOENCODERS``, or a module
         with the submodules ``encoder`` and ``decoder``. It is copied, never changed.
-    encoder : nn.Module or None, default=None
-        A trained encoder to latent vectors (n, d) of your own: pretraining and phase 1 are left out, and phase 2 works
-        on it (the paper's general framework). It is copied, never changed, and given X as it is, in float32 and with
-        channels first: neither scaled nor standardised.
+    encoder : nn.Module, scikit-learn transformer, method of ClustPy, or None, default=None
+        A representation of your own, on which phase 2 works without pretraining and phase 1 (the paper's general
+        framework). It is copied, never changed, and gets X as it is, neither scaled nor standardised.
+
+        - A module from samples, as float32 with channels first, to latent vectors (n, d), or a trained autoencoder, a
+          module with the submodules ``encoder`` and ``decoder``. Phase 2 trains it at ``encoder_lr``.
+        - An autoencoder that is not trained, together with ``pretrain_epochs``: it is trained as ``network`` would be,
+          on scaled samples; only phase 1 is left out.
+        - A method of ClustPy (DEC, IDEC, DCN, DKM, ...; ``pip install "deepcluster_sk[clustpy]"``): the network that it
+          has trained, or, if it is not fitted, trains on X, as rows of float32. Phase 2 trains it further.
+        - A scikit-learn transformer, fitted, or else fitted on X without labels: its vectors, made once, take the place
+          of X, and it is not trained. It gets images as rows, in the order (h, w, c).
+
+        ``clone`` and searches make an estimator unfitted; ``sklearn.frozen.FrozenEstimator`` around it keeps its fit.
     latent_dim : int, default=64
         Number of entries of the latent vector u of the built-in autoencoders; the authors take 10.
     image_shape : tuple (height, width[, channels]) or None, default=None
@@ -151,6 +161,8 @@ class DCSSClustering(BaseDeepClustering):
         Where X is files: those that ``labels_`` belong to, in their order.
     unreadable_ : dict of str to str
         Where X is files: those that were left out, each with what is wrong with it.
+    encoder_ : estimator
+        Where ``encoder`` is a transformer or a method of ClustPy: a copy, fitted; phase 2 leaves it alone.
     cluster_centers_ : ndarray of shape (n_clusters, latent_dim), float32
         Centres μ, as phase 1 left them, in the order of the labels unless ``mnet_start_epochs=0``.
 
@@ -179,7 +191,8 @@ class DCSSClustering(BaseDeepClustering):
 
     Notes
     -----
-    ``transform`` gives the latent vectors u.
+    ``transform`` gives the latent vectors u: of a transformer as ``encoder``, its vectors, centred and divided by
+    their overall standard deviation.
 
     References
     ----------
@@ -201,7 +214,7 @@ class DCSSClustering(BaseDeepClustering):
         n_clusters: int = 10,
         *,
         network: str | nn.Module = "auto",
-        encoder: nn.Module | None = None,
+        encoder: Any = None,
         latent_dim: int = 64,
         image_shape: tuple[int, ...] | None = None,
         image_size: int | tuple[int, int] | None = None,
@@ -293,8 +306,7 @@ class DCSSClustering(BaseDeepClustering):
         check_number("similar_threshold", self.similar_threshold, float, 0, 1)
         check_number("dissimilar_threshold", self.dissimilar_threshold, float, 0, 1)
         check_number("contrastive_weight", self.contrastive_weight, float, 0)
-        if self.encoder is not None and not isinstance(self.encoder, nn.Module):
-            raise TypeError(f"encoder={self.encoder!r} must be None or an nn.Module.")
+        self._check_encoder()
         check_thresholds(self.similar_threshold, self.dissimilar_threshold)
 
     def _phases(self, n_samples: int) -> dict[str, int]:
@@ -305,24 +317,12 @@ class DCSSClustering(BaseDeepClustering):
             "phase 2": self._n_epochs("second_phase_epochs", n_samples, at_500=40),
         }
         if self.encoder is not None:
-            phases |= {"pretraining": 0, "phase 1": 0}
+            phases["phase 1"] = 0
+        if not self._pretrains():
+            phases["pretraining"] = 0
         if not self.second_phase or phases["phase 2"] == 0:
             phases |= {"label start": 0, "phase 2": 0}
         return phases
-
-    def _build_network(self, sample_shape: tuple[int, ...]) -> DCSSNetwork:
-        encoder, decoder = own_copy(self.encoder), None
-        if encoder is None:
-            autoencoder = build_autoencoder(own_copy(self.network), sample_shape, self.latent_dim)
-            encoder, decoder = autoencoder.encoder, autoencoder.decoder
-        return DCSSNetwork(
-            encoder,
-            decoder,
-            sample_shape=sample_shape,
-            n_clusters=self.n_clusters,
-            fuzzifier=self.fuzzifier,
-            logit_scale=self.logit_scale,
-        )
 
     def _train(self, network: DCSSNetwork, samples: ArraySamples, runtime: Runtime, monitor: Monitor) -> bool:
         phases = self._phases(len(samples))
@@ -386,9 +386,6 @@ class DCSSClustering(BaseDeepClustering):
 
     def _learners(self, network: DCSSNetwork) -> list[nn.Parameter]:
         return list(network.mnet.parameters()) if self.encoder_lr == 0 else super()._learners(network)
-
-    def _standardizes(self) -> bool:
-        return self.encoder is None
 
     def _fitted_attributes(self, module: DCSSNetwork, samples: ArraySamples, order: Sequence[int]) -> dict[str, Any]:
         centers = module.centers.cpu().numpy()[np.asarray(order)]

@@ -127,7 +127,7 @@ class PartialFitMixin(AfterFitMixin):
         given = self._read(X)
         if len(given.rows) < 2:
             raise ValueError(f"X has {len(given.rows)} sample(s) that can be used, and must have 2 or more.")
-        samples, ranks = ArraySamples(given.rows, self._scaling), join_ranks()
+        samples, ranks = self._samples(given.rows), join_ranks()
         device, seed = ranks.device(resolve_device(self.device)), ranks.from_first(lambda: make_seed(self.random_state))
         n_epochs = _MORE_EPOCHS if self.max_epochs is None else min(_MORE_EPOCHS, self.max_epochs)
         (columns,) = self._apply(samples, lambda _, proba: (proba.argmax(1),))

@@ -60,6 +60,14 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """Whether the network is the user's, of which nothing is known but that it takes float32 in torch's order."""
         return isinstance(self.network, nn.Module) or getattr(self, "encoder", None) is not None
 
+    def _samples(self, rows: Any) -> ArraySamples:
+        """New samples as the network takes them."""
+        return ArraySamples(rows, self._scaling)
+
+    def _transformer(self) -> Any:
+        """Fitted transformer of scikit-learn that samples go through before they come to the network, or None."""
+        return None
+
     def predict(self, X: Any, *, reject_below: float | None = None) -> NDArray[np.intp]:
         """Cluster of each sample: the most probable one.
 
@@ -164,7 +172,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         if self.augment is None:
             raise ValueError("augment=None must be a transform, for samples to keep their cluster under it or not.")
         given = self._read(X)
-        kept = self._kept_under_transform(ArraySamples(given.rows, self._scaling))
+        kept = self._kept_under_transform(self._samples(given.rows))
         return given.spread(kept, missing=False)
 
     def _kept_under_transform(self, samples: ArraySamples, indices: Tensor | None = None) -> NDArray[np.bool_]:
@@ -190,7 +198,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         given = self._read(X, fate="They have -1 for a label, and NaN for all else.")
         # Where no file can be read, an image of zeros tells how wide the rows are that are missing.
         rows = given.rows if len(given.rows) else np.zeros((1, *self._sample_shape), np.uint8)
-        samples = ArraySamples(rows, self._scaling)
+        samples = self._samples(rows)
         (chosen,) = self._apply(samples, lambda embedding, proba: (choose(embedding, proba),))
         return given.spread(chosen[: len(given.rows)], missing)
 

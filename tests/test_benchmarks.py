@@ -13,6 +13,7 @@ from numpy.testing import assert_array_equal
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import _datasets
+import _framework_page
 import _paper_claims
 import _paper_page
 import _plain as plain
@@ -272,6 +273,22 @@ def test_claims_are_held_against_the_cells_that_exist(tmp_path, monkeypatch):
         ["DAC > DAC*, ACC", "1", "0.7000, 0.6000", "confirmed"],
         ["nearest-random > top-random, ACC", "1", "0.5000, 0.5000", "neither"],
     ]
+
+
+def test_what_mnet_adds_is_held_against_the_paper_seed_by_seed():
+    accuracies = {"DEC": (0.7, 0.8), "DEC + MNet": (0.75, 0.81), "DEC + MNet, paper's settings": (0.6, 0.9)}
+    cells = [
+        {"row": row, "seed": seed, "acc": acc, "nmi": 0.5, "seconds": 9.6, "report": {"n_clusters_used": 10 - seed}}
+        for row, pair in accuracies.items()
+        for seed, acc in enumerate(pair)
+    ]
+    _, *lines = _framework_page.claims(cells)
+    assert lines == [
+        ["DEC + MNet > DEC, default settings", "+5.0, +1.0", "+4.8", "10, 9", "confirmed"],
+        ["DEC + MNet > DEC, the paper's settings", "-10.0, +10.0", "+4.8", "10, 9", "neither"],
+    ]
+    _, line = _framework_page.summary(cells)
+    assert line == ["DEC", "2", "75.0/50.0", "78.0/50.0", "75.0/50.0", "10, 10, 10", "84.3/83.7", "89.1/87.0"]
 
 
 def test_a_cell_is_a_fit_without_labels_and_their_scores(tmp_path, monkeypatch):

@@ -43,6 +43,7 @@ LAYERS = (
     {"_partial_fit"},
     {"_base"},
     {"_base_loop"},
+    {"_encoders"},
     {"_dac", "_dccm", "_dcss"},
     {"callbacks", "model_selection", "_load"},
     {"_projection"},

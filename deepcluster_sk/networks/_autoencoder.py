@@ -224,7 +224,7 @@ def build_autoencoder(network: str | nn.Module, sample_shape: Shape, latent_dim:
     torch.Size([2, 10])
     """
     if isinstance(network, nn.Module):
-        return _users_autoencoder(network, sample_shape)
+        return users_autoencoder(network, sample_shape)
     if not isinstance(network, str):
         raise TypeError(f"network={network!r} must be a string or an nn.Module.")
     name = network
@@ -240,11 +240,13 @@ def build_autoencoder(network: str | nn.Module, sample_shape: Shape, latent_dim:
     return entry.build(sample_shape, latent_dim)
 
 
-def _users_autoencoder(network: nn.Module, sample_shape: Shape) -> Autoencoder:
+def users_autoencoder(network: nn.Module, sample_shape: Shape, parameter: str = "network") -> Autoencoder:
+    """Encoder and decoder of a module that was passed as ``parameter``, if they fit samples of this shape."""
+    given = f"{parameter}={type(network).__name__}"
     encoder, decoder = (getattr(network, name, None) for name in ("encoder", "decoder"))
     if not isinstance(encoder, nn.Module) or not isinstance(decoder, nn.Module):
-        raise TypeError(f"network={type(network).__name__} must have the submodules 'encoder' and 'decoder'.")
-    needed = f"network={type(network).__name__} must encode samples of shape {sample_shape} to vectors and decode back"
+        raise TypeError(f"{given} must have the submodules 'encoder' and 'decoder'.")
+    needed = f"{given} must encode samples of shape {sample_shape} to vectors and decode back"
     try:
         latent_shape = output_shape(encoder, sample_shape)
         decoded_shape = output_shape(decoder, latent_shape)

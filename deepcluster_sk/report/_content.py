@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepcluster_sk._data import ArraySamples, Scaling
+from deepcluster_sk._data import Scaling
 from deepcluster_sk._input import Input
 from deepcluster_sk.report._choice import (
     MAP_SIDE,
@@ -79,7 +79,7 @@ def page_content(estimator: Any, X: Any, *, title: str | None, projection: str, 
 
 def judge(estimator: Any, given: Input) -> Judged:
     """Embedding and probabilities of samples, from one pass through the network."""
-    samples = ArraySamples(given.rows, estimator._scaling)
+    samples = estimator._samples(given.rows)
 
     def chosen(embedding: Tensor, proba: Tensor) -> tuple[Tensor, ...]:
         return embedding, estimator._regrouped(embedding, proba)
