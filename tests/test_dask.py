@@ -56,7 +56,7 @@ class Diary:
 
 
 @pytest.fixture(scope="module")
-def client():
+def client(X):
     """Two workers as the guide starts them, and a dask that looks oftener than usual for copies to drop."""
     settings = {"distributed.scheduler.active-memory-manager.interval": "50ms"}
     with pytest.MonkeyPatch.context() as patch, dask.config.set(settings):
@@ -65,7 +65,10 @@ def client():
         cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
         with cluster, distributed.Client(cluster) as client:
             client.amm.stop()
+            # What is sent again just after it was given up can be lost, so it is not given up between two tests.
+            kept = client.scatter([X], broadcast=True)
             yield client
+            del kept
 
 
 @pytest.fixture
