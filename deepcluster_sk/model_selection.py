@@ -265,19 +265,19 @@ def compare_with_baselines(
     >>> table["method"]
     ['k-means', 'PCA + k-means', 'DACClustering']
 
-    With a Gaussian mixture and spectral clustering beside it:
+    With a Gaussian mixture and agglomerative clustering beside it:
 
-    >>> from sklearn.cluster import SpectralClustering
+    >>> from sklearn.cluster import AgglomerativeClustering
     >>> from sklearn.decomposition import PCA
     >>> from sklearn.mixture import GaussianMixture
     >>> from sklearn.pipeline import make_pipeline
     >>> others = {
     ...     "Gaussian mixture": make_pipeline(PCA(5), GaussianMixture(3, reg_covar=1e-3)),
-    ...     "spectral": SpectralClustering(3, affinity="nearest_neighbors"),
+    ...     "Ward": AgglomerativeClustering(3),
     ... }
     >>> table = compare_with_baselines(DACClustering(3, max_epochs=3), X, baselines=others, random_states=[0])
     >>> table["method"]
-    ['k-means', 'PCA + k-means', 'Gaussian mixture', 'spectral', 'DACClustering']
+    ['k-means', 'PCA + k-means', 'Gaussian mixture', 'Ward', 'DACClustering']
     """
     check_number("n_components", n_components, int, 1)
     if not (baselines is None or isinstance(baselines, Mapping)):

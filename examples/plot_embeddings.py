@@ -2,9 +2,8 @@
 Embeddings first, then the right head
 =====================================
 
-For photographs the way that works is two steps: a network that was trained elsewhere turns images into vectors, once,
-and a clusterer finds groups among these. :func:`~deepcluster_sk.embed_images` does the first step; this page shows
-both, and how to see which head the vectors want.
+For photographs two steps work: a network that was trained elsewhere turns images into vectors, once
+(:func:`~deepcluster_sk.embed_images`), and a clusterer finds groups among these: which one, the vectors say.
 """
 
 import tempfile
@@ -20,9 +19,7 @@ from deepcluster_sk import DACClustering, embed_images
 from deepcluster_sk.display import EmbeddingDisplay
 from deepcluster_sk.model_selection import compare_with_baselines
 
-# %%
-# Images in which things lie anywhere, as in photographs: digits of 8 x 8 pixels within 16 x 16.
-
+# Things lie anywhere, as in photographs: digits of 8 x 8 pixels within 16 x 16.
 digits = load_digits()
 X, y = np.zeros((len(digits.target), 16, 16), np.uint8), digits.target
 corners = np.random.default_rng(0).integers(0, 9, (len(y), 2))
@@ -32,9 +29,8 @@ for image, digit, (top, left) in zip(X, digits.images, corners, strict=True):
 # %%
 # A backbone
 # ----------
-# With photographs this is a name, as in ``embed_images(folder, "resnet50")``: weights that saw a million photographs of
-# other things. No such weights are downloaded here. A small network that learns the digits 0 to 4, by their labels,
-# stands in for them; it has never seen the digits 5 to 9, which are to be clustered.
+# With photographs this is a name, as in ``embed_images(folder, "resnet50")``. To download nothing, a small network that
+# learns the digits 0 to 4 by their labels stands in for it. The digits 5 to 9 are new to it; they are to be clustered.
 
 seen, new = y < 5, y >= 5
 batch = torch.from_numpy(X[seen])[:, None].float().expand(-1, 3, -1, -1) / 255
@@ -55,8 +51,7 @@ for _ in range(15):
 # %%
 # The embeddings, once
 # --------------------
-# ``cache`` keeps them on the disk, part by part: a run that was stopped goes on where it was, and the second time takes
-# no time. ``X`` may as well be a folder of a million files; only some hundreds of images are in memory.
+# ``cache`` keeps them on the disk, part by part: a run that was stopped goes on, and the second time takes no time.
 
 with tempfile.TemporaryDirectory() as cache:
     for _ in range(2):
@@ -67,8 +62,7 @@ with tempfile.TemporaryDirectory() as cache:
 # %%
 # The head
 # --------
-# On the embeddings as they come, and as unit vectors, of which only the direction counts: k-means, k-means on principal
-# components, and DAC, which trains a small network. ``y`` only scores.
+# On the embeddings as they come, and as unit vectors, of which only the direction counts. ``y`` only scores.
 
 dac = DACClustering(n_clusters=5, random_state=0)
 unit = normalize(embeddings)
@@ -81,18 +75,13 @@ for row in rows:
     print("{:13s} {:18s} ACC {:.3f}  NMI {:.3f}  {:5.1f} s".format(*row))
 
 # %%
-# What to conclude
-# ----------------
-# The rule is the same whatever the figures are: take the simplest head that nothing beats by much.
+# What to conclude: take the simplest head that nothing beats by much.
 
 pixels = rows[2][2]
 simple = max(acc for _, method, acc, *_ in rows if method in ("k-means", "PCA + k-means"))
 deep = max(acc for _, method, acc, *_ in rows if method == "DACClustering")
 print(f"k-means gets {pixels:.2f} from pixels and {simple:.2f} from embeddings.")
-if deep > simple + 0.02:
-    print(f"DAC gets {deep:.2f}, and earns its seconds.")
-else:
-    print(f"DAC gets {deep:.2f}, which is no more: take k-means.")
+print(f"DAC gets {deep:.2f}: " + ("it earns its seconds." if deep > simple + 0.02 else "no more, so take k-means."))
 
 # %%
 # The embedding that DAC learns of the unit vectors, by true digit.
