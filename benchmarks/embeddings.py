@@ -5,9 +5,10 @@ number of classes as the number of clusters: k-means of ten starts, the same on 
 mixture with full covariances on these components, spectral clustering on the graph of 15 neighbours, and DAC, DCCM and
 DCSS by default settings.
 
-"chosen" is, for each seed, that one of our three fits whose clusters agree best with the nearest neighbours in the
-features (``metrics.neighbor_agreement_score``), which needs no label. This rule was fixed before the run. Cells of the
-same data and versions that results/NAME.json holds already are not run again.
+"chosen by neighbours" is, for each seed, that one of our three fits whose clusters agree best with the nearest
+neighbours in the features (``metrics.neighbor_agreement_score``), which needs no label; this rule was fixed before the
+first run. Beside it is "chosen by transforms", the one that keeps most labels under random transforms, by which
+``n_init`` keeps a restart. Cells of the same data and versions that results/NAME.json holds are not run again.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from deepcluster_sk.metrics import neighbor_agreement_score
 
 N_COMPONENTS, N_NEIGHBORS = 50, 15
 OURS = {method.__name__: method for method in (DACClustering, DCCMClustering, DCSSClustering)}
-CHOSEN = "chosen by neighbours"
+RULES = {"chosen by neighbours": "neighbor_agreement", "chosen by transforms": "augmentation_agreement"}
 
 
 class LabelledMixture(GaussianMixture):
@@ -72,15 +73,16 @@ def cell_of(name: str, seed: int, X: np.ndarray, y: np.ndarray) -> dict:
     return {**cell, **agreement}
 
 
-def chosen(cells: list[dict], criterion: str = "neighbor_agreement") -> list[dict]:
-    """Of each seed for which all three were fitted, that with the largest ``criterion``; seconds are of all three."""
+def chosen(cells: list[dict]) -> list[dict]:
+    """By each rule, the best fit of each seed for which all three were fitted; seconds are of all three."""
     best = []
-    for seed in dict.fromkeys(cell["seed"] for cell in cells):
-        mine = [cell for cell in cells if cell["seed"] == seed and cell["method"] in OURS]
-        if len(mine) == len(OURS):
-            first = max(mine, key=lambda cell: cell[criterion])
-            together = {"chosen": first["method"], "seconds": sum(cell["seconds"] for cell in mine)}
-            best.append({**first, "method": CHOSEN, **together})
+    for rule, criterion in RULES.items():
+        for seed in dict.fromkeys(cell["seed"] for cell in cells):
+            mine = [cell for cell in cells if cell["seed"] == seed and cell["method"] in OURS]
+            if len(mine) == len(OURS):
+                first = max(mine, key=lambda cell: cell[criterion])
+                together = {"chosen": first["method"], "seconds": sum(cell["seconds"] for cell in mine)}
+                best.append({**first, "method": rule, **together})
     return best
 
 
