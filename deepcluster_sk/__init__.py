@@ -4,6 +4,7 @@ from deepcluster_sk import augment, callbacks, display, losses, metrics, model_s
 from deepcluster_sk._dac import DACClustering
 from deepcluster_sk._dccm import DCCMClustering
 from deepcluster_sk._dcss import DCSSClustering
+from deepcluster_sk._embed import embed_images
 from deepcluster_sk._images import image_paths
 from deepcluster_sk._load import load
 from deepcluster_sk._version import __version__ as __version__
@@ -20,6 +21,7 @@ __all__ = [
     "augment",
     "callbacks",
     "display",
+    "embed_images",
     "image_paths",
     "load",
     "losses",

@@ -222,21 +222,21 @@ class Journal:
 def fingerprint(estimator: Any, array: Any, device: torch.device) -> dict[str, Any]:
     """What makes one fit the same as another: method, parameters, data and versions."""
     parameters = {
-        name: value if isinstance(value, str | bool | int | float | None) else _named(name, value)
+        name: value if isinstance(value, str | bool | int | float | None) else described(name, value)
         for name, value in sorted(estimator.get_params(deep=False).items())
         if name not in _WITHOUT_EFFECT
     }
     return {
         "method": type(estimator).__name__,
         **{f"parameter {name}": value for name, value in parameters.items()},
-        "data": f"{array.dtype} {array.shape} {_hash_of(array)}",
+        "data": f"{array.dtype} {array.shape} {hash_of(array)}",
         "trained on": device.type,
         "version": __version__,
         "torch": str(torch.__version__),
     }
 
 
-def _named(name: str, value: Any) -> str:
+def described(name: str, value: Any, needed_by: str = "checkpoint_dir") -> str:
     """A name for an object that it has in every process, and that another object has not."""
     if isinstance(value, tuple | list | np.number | torch.device):
         return repr(value)
@@ -245,7 +245,7 @@ def _named(name: str, value: Any) -> str:
         _Describer(pickled, protocol=4).dump(value)
     except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
-            f"{name}={value!r} cannot be told from others in another process, as checkpoint_dir needs it: {error}"
+            f"{name}={value!r} cannot be told from others in another process, as {needed_by} needs it: {error}"
         ) from error
     return f"{type(value).__name__} {hashlib.sha256(pickled.getvalue()).hexdigest()}"
 
@@ -294,7 +294,8 @@ class _Describer(pickle.Pickler):
         return *name, kind.__bases__, methods, own
 
 
-def _hash_of(array: Any) -> str:
+def hash_of(array: Any) -> str:
+    """SHA-256 of an array's values, read block by block."""
     digest = hashlib.sha256()
     n_rows = max(1, _HASHED * len(array) // array.nbytes)
     for start in range(0, len(array), n_rows):
@@ -346,32 +347,38 @@ def opened(
         yield None
         return
     with ExitStack() as stack:  # rank 0 claims the folder for all
-        path = ranks.from_first(lambda: stack.enter_context(_claimed(checkpoint_dir, mark())))
+        path = ranks.from_first(lambda: stack.enter_context(claimed("checkpoint_dir", checkpoint_dir, mark())))
         yield Folder(path, parse_interval(checkpoint_every), ranks)
 
 
 @contextmanager
-def _claimed(checkpoint_dir: Any, wanted: dict[str, Any]) -> Iterator[Path]:
-    """Folder of the fit with this fingerprint, which no other process has meanwhile."""
+def claimed(parameter: str, directory: Any, wanted: dict[str, Any]) -> Iterator[Path]:
+    """Folder in ``directory`` for the work with this fingerprint, which no other process has meanwhile.
+
+    Raises
+    ------
+    ValueError
+        If nothing can be written there, or the folder turns out to be of other work; it names the ``parameter``.
+    """
     text = json.dumps(wanted, indent=1)
-    path = Path(checkpoint_dir) / f"{wanted['method']}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    path = Path(directory) / f"{wanted['method']}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = (path / "lock").open("w")
         if not (path / "fingerprint.json").exists():
             write_bytes(path / "fingerprint.json", text.encode())
     except OSError as error:
-        raise ValueError(f"checkpoint_dir={checkpoint_dir!r} must be a folder to write to: {error}") from error
+        raise ValueError(f"{parameter}={directory!r} must be a folder to write to: {error}") from error
     with lock:
         if fcntl is not None:
             with suppress(OSError):  # some network file systems have no locks
                 fcntl.flock(lock, fcntl.LOCK_EX)
-        _check_fingerprint(path, text)
+        _check_fingerprint(parameter, path, text)
         yield path
 
 
-def _check_fingerprint(folder: Path, text: str) -> None:
-    refused = f"checkpoint_dir: {folder} holds another fit than its name says"
+def _check_fingerprint(parameter: str, folder: Path, text: str) -> None:
+    refused = f"{parameter}: {folder} holds other work than its name says"
     wanted = json.loads(text)
     try:
         found = dict(json.loads((folder / "fingerprint.json").read_text()))

@@ -278,7 +278,7 @@ def infer(
             try:
                 parts = function(runtime.read(samples, rows))
             except RuntimeError as error:
-                if len(rows) == 1 or not _is_out_of_memory(error):
+                if len(rows) == 1 or not is_out_of_memory(error):
                     raise
                 left.extendleft(reversed(rows.tensor_split(2)))
                 continue
@@ -296,7 +296,7 @@ def _joined_like(part: Tensor, n_rows: int) -> Tensor:
     return torch.empty(n_rows, *part.shape[1:], dtype=dtype)
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether torch raised this for want of memory, on a GPU or by the processor."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
@@ -307,7 +307,7 @@ def explaining_lack_of_memory(runtime: Runtime) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         raise MemoryError(
             f"Not enough memory for training on {runtime.device} with batch_size={runtime.batch_size}. A smaller one "

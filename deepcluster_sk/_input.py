@@ -90,7 +90,7 @@ def read_input(
     reset = sample_shape is None
     verbose = int(estimator.verbose) if reset and ranks.is_first else 0  # prediction is silent, as elsewhere
     size = check_size(estimator.image_size)
-    paths = _as_paths(X)
+    paths = as_paths(X)
     if paths is not None:
         if sample_shape is not None and sample_shape[0] != 3 and len(sample_shape) == 3:
             raise ValueError(f"X is files, which have three channels, but fit saw images of shape {sample_shape}.")
@@ -127,7 +127,8 @@ def _is_files(X: Any) -> bool:
     return is_flat and len(X) > 0 and isinstance(next(iter(X)), str | os.PathLike)
 
 
-def _as_paths(X: Any) -> list[str] | None:
+def as_paths(X: Any) -> list[str] | None:
+    """Paths of the files that X is; None where it is no files."""
     if not _is_files(X):
         return None
     if isinstance(X, str | os.PathLike):
@@ -157,7 +158,7 @@ def _size_of(paths: list[str], sample_shape: tuple[int, ...] | None) -> tuple[in
     return side, side
 
 
-def _try_to_decode(path: str, size: tuple[int, int]) -> tuple[Any, str]:
+def try_to_decode(path: str, size: tuple[int, int]) -> tuple[Any, str]:
     """Image or None, and what is wrong with the file."""
     try:
         return decode(path, size), ""
@@ -172,7 +173,7 @@ def _read_files(paths: list[str], size: tuple[int, int], on_error: str, fate: st
     is_kept = fits(len(paths) * int(np.prod(shape)) * ranks.n_here)
     images = np.empty((len(mine), *shape), np.uint8) if is_kept else None
     reasons: list[str] = []
-    decoded = in_threads(lambda path: _try_to_decode(path, size), mine)
+    decoded = in_threads(lambda path: try_to_decode(path, size), mine)
     for i, (image, reason) in enumerate(tracked(decoded, len(mine), "reading images", verbose)):
         reasons.append(reason)
         if image is not None and images is not None:
@@ -181,7 +182,7 @@ def _read_files(paths: list[str], size: tuple[int, int], on_error: str, fate: st
     readable, unreadable = [path for path, reason in told if not reason], dict(pair for pair in told if pair[1])
     is_readable = np.array([not reason for _, reason in told])
     if unreadable:
-        _complain(unreadable, len(paths), on_error, fate)
+        complain(unreadable, len(paths), on_error, fate)
     if images is not None:
         rows = ranks.gather(torch.from_numpy(images), len(paths)).numpy()
         return Input(rows[is_readable] if unreadable else rows, readable, unreadable, is_readable)
@@ -190,13 +191,14 @@ def _read_files(paths: list[str], size: tuple[int, int], on_error: str, fate: st
 
 
 def _decode_again(path: str, size: tuple[int, int]) -> NDArray[np.uint8]:
-    image, reason = _try_to_decode(path, size)
+    image, reason = try_to_decode(path, size)
     if image is None:
         raise OSError(f"{path!r} could be read before, and cannot now ({reason}).")
     return image.numpy()
 
 
-def _complain(unreadable: Mapping[str, str], n_files: int, on_error: str, fate: str) -> None:
+def complain(unreadable: Mapping[str, str], n_files: int, on_error: str, fate: str) -> None:
+    """Name files that cannot be read, by a ValueError or a warning as ``on_error`` says."""
     named = "; ".join(f"{path!r} ({reason})" for path, reason in list(unreadable.items())[:_N_NAMED])
     rest = len(unreadable) - _N_NAMED
     message = f"X has {len(unreadable)} of {n_files} files that cannot be read: {named}"
@@ -209,6 +211,10 @@ def _complain(unreadable: Mapping[str, str], n_files: int, on_error: str, fate: 
 
 
 def _read_dataset(dataset: Any, image_shape: Any, size: tuple[int, int] | None, verbose: int, ranks: Ranks) -> Any:
+    return kept_if_it_fits(samples_of(dataset, image_shape, size), "reading samples", verbose, ranks)
+
+
+def samples_of(dataset: Any, image_shape: Any, size: tuple[int, int] | None) -> LazyArray:
     """Samples of a torch Dataset, without their labels. It is asked for one after the other, in this thread."""
     name = type(dataset).__name__
     if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
@@ -228,8 +234,7 @@ def _read_dataset(dataset: Any, image_shape: Any, size: tuple[int, int] | None, 
             raise ValueError(f"X[{i}] contains NaN or infinity.")
         return sample
 
-    array = LazyArray(row, len(dataset), first.shape, first.dtype, n_threads=1)
-    return kept_if_it_fits(array, "reading samples", verbose, ranks)
+    return LazyArray(row, len(dataset), first.shape, first.dtype, n_threads=1)
 
 
 def _sample(dataset: Any, i: int, image_shape: Any, size: tuple[int, int] | None) -> NDArray[Any]:
@@ -245,15 +250,16 @@ def _sample(dataset: Any, i: int, image_shape: Any, size: tuple[int, int] | None
         row = channels_first(row, image_shape)
     if row.dtype not in (np.uint8, np.float16, np.float64):
         row = row.astype(np.float32)
-    return row if size is None else _resized_row(row, size)
+    return row if size is None else resized_row(row, size)
 
 
 def _resized_rows(rows: NDArray[Any], size: tuple[int, int], verbose: int, ranks: Ranks) -> Any:
-    array = LazyArray(lambda i: _resized_row(rows[i], size), len(rows), (rows.shape[1], *size), rows.dtype)
+    array = LazyArray(lambda i: resized_row(rows[i], size), len(rows), (rows.shape[1], *size), rows.dtype)
     return kept_if_it_fits(array, "resizing images", verbose, ranks)
 
 
-def _resized_row(row: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+def resized_row(row: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """One image (c, h, w) at another size."""
     if row.ndim != 3:
         raise ValueError(f"image_size={size} is for images, but X holds feature vectors of shape {row.shape}.")
     return resized(torch.from_numpy(np.array(row)), size).numpy()

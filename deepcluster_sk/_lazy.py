@@ -24,7 +24,7 @@ _MEMORY = 2**33
 _SOME_BYTES, _SOME_ROWS = 2**26, 10_000
 # Where Linux says how much memory a container has, by the second version of control groups and by the first.
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-_MAX_THREADS = 8
+MAX_THREADS = 8
 # Rows that are under way together: an interrupt waits for these.
 _TOGETHER = 256
 
@@ -49,7 +49,7 @@ class LazyArray:
         n_rows: int,
         row_shape: tuple[int, ...],
         dtype: np.dtype[Any],
-        n_threads: int = _MAX_THREADS,
+        n_threads: int = MAX_THREADS,
     ) -> None:
         self.make_row = make_row
         self.n_threads = n_threads
@@ -92,7 +92,7 @@ def fits(n_bytes: int) -> bool:
     return n_bytes <= _SHARE * _memory()
 
 
-def in_threads(function: Callable[[Any], T], items: Sequence[Any], n_threads: int = _MAX_THREADS) -> Iterator[T]:
+def in_threads(function: Callable[[Any], T], items: Sequence[Any], n_threads: int = MAX_THREADS) -> Iterator[T]:
     """What ``function`` makes of each item, in order; at most a few hundred are under way or wait."""
     n_threads = min(n_threads, joblib.cpu_count(), len(items))
     if n_threads < 2:

@@ -136,7 +136,7 @@ def _is_available(device: torch.device) -> bool:
 
 
 def check_samples(
-    estimator: BaseEstimator,
+    estimator: BaseEstimator | str,
     X: Any,
     image_shape: object,
     *,
@@ -148,8 +148,8 @@ def check_samples(
 
     Parameters
     ----------
-    estimator : BaseEstimator
-        Whose ``n_features_in_`` and ``feature_names_in_`` are set (``reset``) or compared.
+    estimator : BaseEstimator or str
+        Whose ``n_features_in_`` and ``feature_names_in_`` are set (``reset``) or compared; with ``any_size``, a name.
     X : array-like
         (n, n_features), (n, h, w), (n, h, w, c) or (n, c, h, w).
     image_shape : None or tuple (h, w[, c])
@@ -208,7 +208,7 @@ def check_n_features(estimator: BaseEstimator, sample_shape: tuple[int, ...], *,
     validate_data(estimator, np.empty((1, math.prod(sample_shape)), np.uint8), reset=reset, skip_check_array=True)
 
 
-def _validated(estimator: BaseEstimator, X: Any, *, reset: bool, any_size: bool, ranks: Ranks) -> NDArray[Any]:
+def _validated(estimator: BaseEstimator | str, X: Any, *, reset: bool, any_size: bool, ranks: Ranks) -> NDArray[Any]:
     """scikit-learn's checks on two dimensions, of finite numbers, feature names and counts; messages name X."""
     is_half = getattr(X, "dtype", None) == np.float16
     is_kept = is_half or getattr(X, "dtype", None) == np.uint8
@@ -226,7 +226,8 @@ def _validated(estimator: BaseEstimator, X: Any, *, reset: bool, any_size: bool,
             X = validate_data(estimator, X, reset=reset, **wanted)
         mine = ranks.part(X)
         for block in np.array_split(mine, -(-mine.size // _BLOCK)) if in_blocks and mine.size else ():
-            assert_all_finite(block, estimator_name=type(estimator).__name__, input_name="X")
+            name = estimator if isinstance(estimator, str) else type(estimator).__name__
+            assert_all_finite(block, estimator_name=name, input_name="X")
     except (TypeError, ValueError, OverflowError) as error:
         if re.search(r"\bX\b", str(error)):
             raise

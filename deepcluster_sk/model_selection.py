@@ -17,7 +17,7 @@ True
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -212,10 +212,11 @@ def compare_with_baselines(
     y: Any = None,
     *,
     embedding: Any = None,
+    baselines: Mapping[str, Any] | None = None,
     n_components: int = 64,
     random_states: Sequence[int] = (0, 1, 2),
 ) -> dict[str, list[Any]]:
-    """Whether deep clustering pays here: an estimator beside k-means on X, on its components and on an embedding.
+    """Whether deep clustering pays here: an estimator beside k-means and other clusterers on the same samples.
 
     Parameters
     ----------
@@ -227,6 +228,9 @@ def compare_with_baselines(
         True classes, to score with; no fit sees them.
     embedding : array-like of shape (n, d) or None, default=None
         An embedding of X of your own, to run k-means on.
+    baselines : mapping of str to estimator, or None, default=None
+        Further clusterers by the names of their rows, each with the number of clusters that it is to find. They are
+        cloned, and fitted on X as float32 in rows; their labels are ``labels_``, or what ``predict`` gives.
     n_components : int, default=64
         Principal components that k-means gets; fewer where X has fewer.
     random_states : sequence of int, default=(0, 1, 2)
@@ -260,8 +264,24 @@ def compare_with_baselines(
     >>> table = compare_with_baselines(DACClustering(3, max_epochs=3), X, random_states=[0, 1])
     >>> table["method"]
     ['k-means', 'PCA + k-means', 'DACClustering']
+
+    With a Gaussian mixture and agglomerative clustering beside it:
+
+    >>> from sklearn.cluster import AgglomerativeClustering
+    >>> from sklearn.decomposition import PCA
+    >>> from sklearn.mixture import GaussianMixture
+    >>> from sklearn.pipeline import make_pipeline
+    >>> others = {
+    ...     "Gaussian mixture": make_pipeline(PCA(5), GaussianMixture(3, reg_covar=1e-3)),
+    ...     "Ward": AgglomerativeClustering(3),
+    ... }
+    >>> table = compare_with_baselines(DACClustering(3, max_epochs=3), X, baselines=others, random_states=[0])
+    >>> table["method"]
+    ['k-means', 'PCA + k-means', 'Gaussian mixture', 'Ward', 'DACClustering']
     """
     check_number("n_components", n_components, int, 1)
+    if not (baselines is None or isinstance(baselines, Mapping)):
+        raise TypeError(f"baselines={baselines!r} must be a mapping of names to estimators, or None.")
     seeds = list(random_states)
     if not seeds:
         raise ValueError("random_states=[] must hold one seed at least.")
@@ -278,6 +298,7 @@ def compare_with_baselines(
         ("k-means", k_means, flat),
         ("PCA + k-means", make_pipeline(PCA(min(n_components, *flat.shape)), clone(k_means)), flat),
         *([] if embedding is None else [("embedding + k-means", clone(k_means), embedding)]),
+        *((name, baseline, flat) for name, baseline in (baselines or {}).items()),
         (type(estimator).__name__, estimator, X),
     ]
     rows = [_row(name, method, data, seeds, flat, y) for name, method, data in methods]

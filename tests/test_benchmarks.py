@@ -18,6 +18,7 @@ import _paper_claims
 import _paper_page
 import _plain as plain
 import _synthetic
+import embeddings
 import paper_tables
 
 from deepcluster_sk import DACClustering
@@ -36,6 +37,31 @@ from deepcluster_sk.networks._layers import ConvBlock
 from deepcluster_sk.pairs import sample_pairs
 
 ROWS = torch.arange(20)
+
+
+def test_a_fit_is_chosen_without_labels_and_only_among_all_three():
+    def cell(method, seed, neighbors, transforms, acc):
+        return {
+            "method": method,
+            "seed": seed,
+            "seconds": 2.0,
+            "neighbor_agreement": neighbors,
+            "augmentation_agreement": transforms,
+            "acc": acc,
+        }
+
+    cells = [
+        {"method": "k-means", "seed": 0, "seconds": 1.0, "acc": 0.9},
+        cell("DACClustering", 0, 0.5, 0.9, 0.1),
+        cell("DCCMClustering", 0, 0.7, 0.8, 0.2),
+        cell("DCSSClustering", 0, 0.6, 0.7, 0.3),
+        cell("DACClustering", 1, 0.5, 0.9, 0.1),
+    ]
+    found = [(row["method"], row["chosen"], row["acc"], row["seconds"]) for row in embeddings.chosen(cells)]
+    assert found == [
+        ("chosen by neighbours", "DCCMClustering", 0.2, 6.0),
+        ("chosen by transforms", "DACClustering", 0.1, 6.0),
+    ]
 
 
 @pytest.fixture

@@ -35,6 +35,8 @@ LAYERS = (
     {"networks"},
     {"_monitor"},
     {"_engine"},
+    {"_backbone", "_embedding_cache", "_image_source"},
+    {"_embed"},
     {"_start"},
     {"_train_dac", "_train_dccm", "_train_dcss"},
     {"_diagnostics"},

@@ -5,10 +5,12 @@ from itertools import combinations
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from sklearn.base import BaseEstimator, ClusterMixin
-from sklearn.cluster import DBSCAN, KMeans, SpectralClustering
+from sklearn.base import BaseEstimator, ClusterMixin, clone
+from sklearn.cluster import DBSCAN, AgglomerativeClustering, KMeans, SpectralClustering
 from sklearn.datasets import make_blobs
+from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
+from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -142,6 +144,22 @@ def test_baselines_stand_beside_the_estimator_with_scores_of_their_labels(few):
     assert table["neighbor_agreement"][3] == np.mean([neighbor_agreement_score(flat, each) for each in labels])
     k_means = [KMeans(3, n_init=10, random_state=seed).fit(flat).labels_ for seed in (0, 1)]
     assert table["acc"][0] == np.mean([clustering_accuracy_score(y, each) for each in k_means])
+
+
+def test_further_baselines_get_rows_and_the_seed(few):
+    X, y = few
+    flat = X.reshape(len(X), -1).astype(np.float32)
+    mixture = make_pipeline(PCA(5), GaussianMixture(3, reg_covar=1e-2))
+    others = {"mixture": mixture, "Ward": AgglomerativeClustering(3)}
+    table = compare_with_baselines(KMeans(3, n_init=1), flat, y, baselines=others, random_states=[1])
+    assert table["method"] == ["k-means", "PCA + k-means", "mixture", "Ward", "KMeans"]
+    expected = [
+        clone(mixture).set_params(pca__random_state=1, gaussianmixture__random_state=1).fit_predict(flat),
+        AgglomerativeClustering(3).fit_predict(flat),
+    ]
+    assert table["acc"][2:4] == [clustering_accuracy_score(y, labels) for labels in expected]
+    with pytest.raises(TypeError, match="baselines"):
+        compare_with_baselines(KMeans(3), X, baselines=[mixture])
 
 
 def test_baselines_without_labels_and_with_one_seed(few):
