@@ -8,7 +8,7 @@ DCSS by default settings.
 "chosen by neighbours" is, for each seed, that one of our three fits whose clusters agree best with the nearest
 neighbours in the features (``metrics.neighbor_agreement_score``), which needs no label; this rule was fixed before the
 first run. Beside it is "chosen by transforms", the one that keeps most labels under random transforms, by which
-``n_init`` keeps a restart. Cells of the same data and versions that results/NAME.json holds are not run again.
+``n_init`` keeps a restart. Rows on unit vectors, each sample divided by its norm, take no part in that. Cells of the same data and versions that results/NAME.json holds are not run again.
 """
 
 import argparse
@@ -21,12 +21,15 @@ from _results import conditions, fit_cell, read_record, summarize, write_record
 from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
+from sklearn.preprocessing import normalize
 
 from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering
 from deepcluster_sk.metrics import neighbor_agreement_score
 
 N_COMPONENTS, N_NEIGHBORS = 50, 15
 OURS = {method.__name__: method for method in (DACClustering, DCCMClustering, DCSSClustering)}
+ON_UNIT = ("k-means", "DACClustering", "DCCMClustering")
+UNIT = ", unit vectors"
 RULES = {"chosen by neighbours": "neighbor_agreement", "chosen by transforms": "augmentation_agreement"}
 
 
@@ -60,10 +63,12 @@ BASELINES = {
 
 def cell_of(name: str, seed: int, X: np.ndarray, y: np.ndarray) -> dict:
     """One fit, with the label-free figures of ours by which one may choose."""
-    n_clusters = len(np.unique(y))
-    if name in BASELINES:
-        return fit_cell(name, seed, BASELINES[name](n_clusters, seed), X.astype(np.float32), y)
-    estimator = OURS[name](n_clusters, random_state=seed)
+    n_clusters, method = len(np.unique(y)), name.removesuffix(UNIT)
+    if name.endswith(UNIT):
+        X = normalize(X.astype(np.float32))
+    if method in BASELINES:
+        return fit_cell(name, seed, BASELINES[method](n_clusters, seed), X.astype(np.float32), y)
+    estimator = OURS[method](n_clusters, random_state=seed)
     cell = fit_cell(name, seed, estimator, X, y)
     agreement = {
         "neighbor_agreement": neighbor_agreement_score(X, estimator.labels_),
@@ -101,7 +106,7 @@ def main() -> None:
     record = read_record(options.name)
     is_same = record.get("features") == what and record.get("versions") == conditions()["versions"]
     kept = {(cell["method"], cell["seed"]): cell for cell in record["cells"]} if is_same else {}
-    names = [*BASELINES, *OURS]
+    names = [*BASELINES, *OURS, *(method + UNIT for method in ON_UNIT)]
     for seed in options.seeds:
         for name in names:
             if (name, seed) in kept:
