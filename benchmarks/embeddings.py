@@ -8,7 +8,8 @@ DCSS by default settings.
 "chosen by neighbours" is, for each seed, that one of our three fits whose clusters agree best with the nearest
 neighbours in the features (``metrics.neighbor_agreement_score``), which needs no label; this rule was fixed before the
 first run. Beside it is "chosen by transforms", the one that keeps most labels under random transforms, by which
-``n_init`` keeps a restart. Rows on unit vectors, each sample divided by its norm, take no part in that. Cells of the same data and versions that results/NAME.json holds are not run again.
+``n_init`` keeps a restart. Rows on unit vectors, each sample divided by its norm, take no part in that. Cells of the
+same data and versions that results/NAME.json holds are not run again.
 """
 
 import argparse

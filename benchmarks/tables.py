@@ -22,11 +22,11 @@ TABLES = {
     ],
     "The first 10,000 MNIST images, seed 0: default settings beside k-means and ClustPy's defaults": ["rivals-mnist"],
     "All 70,000 MNIST images: DACClustering() by default settings, seeds 0 to 2": ["mnist-70k"],
-    "Frozen features (EfficientNet-Lite0, 192 pixels) of the 10,000 test images of CIFAR-10, seeds 0 to 4: default "
-    "settings; the last two rows are the fit of each seed that is best by a criterion without labels": ["embeddings"],
 }
 IN_DOCS_ALONE = {
     "The digits, seed 0: default settings beside k-means and ClustPy's defaults": ["rivals-digits"],
+    "Frozen features (EfficientNet-Lite0, 192 pixels) of the 10,000 test images of CIFAR-10, seeds 0 to 4: default "
+    "settings; the last two rows are the fit of each seed that is best by a criterion without labels": ["embeddings"],
 }
 PICTURES = {
     "mnist-70k": (
