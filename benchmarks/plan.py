@@ -212,7 +212,7 @@ def steps_table(rows: list[dict]) -> list[list[str]]:
     ]
 
 
-# Parts of the record of ``distributed.py``: heading, what it is, and its table.
+# Parts of the record of ``ranks.py``: heading, what it is, and its table.
 MEASURED = {
     "agreement": (
         "The same losses, by 1, 2 and 4 processes",

@@ -252,11 +252,11 @@ def plan_page() -> str:
     (rates,) = load(["plan"])
     lines = [plan.head(), *list_table(plan.arithmetic(rates["rates"])), *plan.breaks(rates["rates"])]
     lines += conditions("plan", rates)
-    for record in load(["distributed"]):
+    for record in load(["ranks"]):
         for part, (title, text, table) in plan.MEASURED.items():
             if part in record:
                 lines += [*heading(title), text, "", *list_table(table(record[part]))]
-        lines += conditions("distributed", record)
+        lines += conditions("ranks", record)
     return "\n".join(lines)
 
 

@@ -14,8 +14,9 @@ from torch.optim import lr_scheduler
 
 from deepcluster_sk._data import Samples, count_batches, shuffled_batches, to_device
 from deepcluster_sk._distributed import ALONE, Ranks, Step
+from deepcluster_sk._drawn import DrawnAugmentation
 from deepcluster_sk._monitor import RunningMean
-from deepcluster_sk.augment import Augmentation, DrawnAugmentation
+from deepcluster_sk.augment import Augmentation
 
 # A forward pass without gradient takes at most so many samples, and numbers, at a time.
 _INFERENCE_ROWS, _INFERENCE_NUMBERS = 1024, 2**22

@@ -6,7 +6,6 @@ explicit generator, so that every device sees the same draws, and applied on the
 
 import inspect
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,31 +14,12 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from deepcluster_sk._data import to_device
+from deepcluster_sk._drawn import DrawnAugmentation
 
 __all__ = ["Augmentation", "FeatureNoise", "ImageAugmentation", "check_augmentation", "resolve_augmentation"]
 
 Augmentation = Callable[[Tensor, Generator], Tensor]
 """Type of ``augment(batch, generator)``."""
-
-
-class DrawnAugmentation(ABC):
-    """Augmentation that draws all it needs before it looks at a batch, so that processes can share the batch."""
-
-    @abstractmethod
-    def _draw(self, shape: tuple[int, ...], generator: Generator) -> tuple[Tensor, ...]:
-        """Random numbers for a batch of this shape, a row for every sample."""
-
-    @abstractmethod
-    def _transformed(self, batch: Tensor, *draws: Tensor) -> Tensor:
-        """The batch as it is by what was drawn."""
-
-    def __call__(self, batch: Tensor, generator: Generator) -> Tensor:
-        return self._transformed(batch, *self._draw(tuple(batch.shape), generator))
-
-    def of_part(self, batch: Tensor, n_samples: int, part: Callable[[Tensor], Tensor], generator: Generator) -> Tensor:
-        """Transform a part of a batch as it would be within the whole."""
-        draws = self._draw((n_samples, *batch.shape[1:]), generator)
-        return self._transformed(batch, *map(part, draws))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""One fit by 1, 2 and 4 processes, beside each other: python benchmarks/distributed.py
+"""One fit by 1, 2 and 4 processes, beside each other: python benchmarks/ranks.py
 
 Processes talk by gloo on this machine, each with one thread, and share each batch. Four parts, all by default:
 
@@ -27,7 +27,7 @@ from sklearn.datasets import load_digits
 from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering, _monitor
 
 METHODS = {"DAC": DACClustering, "DCCM": DCCMClustering, "DCSS": DCSSClustering}
-RECORD = RESULTS / "distributed.json"
+RECORD = RESULTS / "ranks.json"
 SIZES = (1, 2, 4)
 N_STEPS = 50
 

@@ -1,0 +1,26 @@
+"""What augmentations have in common that several processes can share a batch of."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from torch import Generator, Tensor
+
+
+class DrawnAugmentation(ABC):
+    """Augmentation that draws all it needs before it looks at a batch, so that processes can share the batch."""
+
+    @abstractmethod
+    def _draw(self, shape: tuple[int, ...], generator: Generator) -> tuple[Tensor, ...]:
+        """Random numbers for a batch of this shape, a row for every sample."""
+
+    @abstractmethod
+    def _transformed(self, batch: Tensor, *draws: Tensor) -> Tensor:
+        """The batch as it is by what was drawn."""
+
+    def __call__(self, batch: Tensor, generator: Generator) -> Tensor:
+        return self._transformed(batch, *self._draw(tuple(batch.shape), generator))
+
+    def of_part(self, batch: Tensor, n_samples: int, part: Callable[[Tensor], Tensor], generator: Generator) -> Tensor:
+        """Transform a part of a batch as it would be within the whole."""
+        draws = self._draw((n_samples, *batch.shape[1:]), generator)
+        return self._transformed(batch, *map(part, draws))
