@@ -7,6 +7,8 @@ agreement   the losses of the first 50 steps and the labels after them, and betw
 fits        ACC of whole fits, five seeds
 steps       seconds and bytes a step, counted at the loopback interface, beside what is expected
 killed      a fit in which a rank is killed, and which goes on with another number of processes
+
+Rows that results/ranks.json holds are not measured again.
 """
 
 import argparse
@@ -17,17 +19,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
-from _results import RESULTS, conditions, scores
+from _results import read_record, scores, update_record
 from sklearn.datasets import load_digits
 
 from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering, _monitor
 
 METHODS = {"DAC": DACClustering, "DCCM": DCCMClustering, "DCSS": DCSSClustering}
-RECORD = RESULTS / "ranks.json"
 SIZES = (1, 2, 4)
 N_STEPS = 50
 
@@ -153,86 +157,88 @@ CALM = {
 }
 
 
-def agreement() -> list[dict]:
+def agreement(seeds: list[int]) -> Iterator[tuple[dict, Callable[[], dict]]]:
     """Largest relative difference of the losses of the first steps, and share of equal labels, to one process."""
-    rows = []
     for part, usual in USUAL.items():
-        for kind, params in (("1e-6", {**usual, **CALM[part]}), ("default", usual)):
-            method, params = part.partition(",")[0], {**params, "precision": "float32"}
-            one = run(1, method, params=params)
-            others = {f"{size} processes": run(size, method, params=params) for size in SIZES[1:]}
-            others["1 process, 2 threads"] = run(1, method, params=params, threads=2)
+        for lr, params in (("1e-6", {**usual, **CALM[part]}), ("default", usual)):
+            fit = partial(run, method=part.partition(",")[0], params={**params, "precision": "float32"})
+            alone = cache(partial(fit, 1))
+            others = {f"{size} processes": partial(fit, size) for size in SIZES[1:]}
+            others["1 process, 2 threads"] = partial(fit, 1, threads=2)
             for name, other in others.items():
-                ours, theirs = (np.array(seen["losses"][:N_STEPS]) for seen in (one, other))
-                same = np.mean(np.array(one["labels"]) == np.array(other["labels"]))
-                row = {"part": part, "lr": kind, "by": name, "labels": float(same), "n_steps": len(ours)}
-                rows.append(row | {"loss": float(np.abs(theirs / ours - 1).max())})
-                print(rows[-1], flush=True)
-    return rows
+                yield {"part": part, "lr": lr, "by": name}, partial(difference, alone, other)
 
 
-def fits(seeds: list[int]) -> list[dict]:
+def difference(alone: Callable[[], dict], other: Callable[[], dict]) -> dict:
+    one, many = alone(), other()
+    ours, theirs = (np.array(seen["losses"][:N_STEPS]) for seen in (one, many))
+    same = np.mean(np.array(one["labels"]) == np.array(many["labels"]))
+    return {"labels": float(same), "n_steps": len(ours), "loss": float(np.abs(theirs / ours - 1).max())}
+
+
+def fits(seeds: list[int]) -> Iterator[tuple[dict, Callable[[], dict]]]:
     """ACC of whole fits by default settings."""
-    rows = []
-    for method in METHODS:
-        for size in SIZES:
-            for seed in seeds:
-                seen = run(size, method, seed)
-                rows.append({"method": method, "size": size, "seed": seed})
-                rows[-1] |= {key: seen[key] for key in ("acc", "nmi", "seconds")}
-                print(rows[-1], flush=True)
-    return rows
+    for method, size, seed in product(METHODS, SIZES, seeds):
+        yield {"method": method, "size": size, "seed": seed}, partial(figures, size, method, seed)
 
 
-def steps() -> list[dict]:
+def figures(size: int, method: str, seed: int) -> dict:
+    seen = run(size, method, seed)
+    return {key: seen[key] for key in ("acc", "nmi", "seconds")}
+
+
+def steps(seeds: list[int]) -> Iterator[tuple[dict, Callable[[], dict]]]:
     """Seconds and bytes of a step of each method's own loop, all that comes between two steps included."""
-    rows = []
-    for part, params in USUAL.items():
-        for size in SIZES:
-            seen = run(size, part.partition(",")[0], params=params)
-            seconds, sent, expected = (
-                np.array(seen[key][5:]) for key in ("step_seconds", "step_bytes", "expected_bytes")
-            )
-            gradients = 2 * (size - 1) * 4 * seen["n_parameters"]
-            row = {"part": part, "size": size, "seconds": float(np.median(seconds)), "bytes": float(np.median(sent))}
-            row |= {"expected_bytes": float(np.median(expected)) + gradients, "gradient_bytes": gradients}
-            rows.append(row)
-            print(row, flush=True)
-    return rows
+    for part, size in product(USUAL, SIZES):
+        yield {"part": part, "size": size}, partial(step, part, size)
 
 
-def killed() -> list[dict]:
+def step(part: str, size: int) -> dict:
+    seen = run(size, part.partition(",")[0], params=USUAL[part])
+    keys = ("step_seconds", "step_bytes", "expected_bytes")
+    seconds, sent, expected = (float(np.median(seen[key][5:])) for key in keys)
+    gradients = 2 * (size - 1) * 4 * seen["n_parameters"]
+    return {"seconds": seconds, "bytes": sent, "expected_bytes": expected + gradients, "gradient_bytes": gradients}
+
+
+def killed(seeds: list[int]) -> Iterator[tuple[dict, Callable[[], dict]]]:
     """Seconds until all processes have ended, and ACC of what goes on, beside an undisturbed fit."""
-    rows = []
     for method in METHODS:
-        undisturbed = run(1, method)
-        for sizes in ((2, 1), (4, 2), (2, 4)):
-            with tempfile.TemporaryDirectory() as folder:
-                params = {"checkpoint_dir": folder, "checkpoint_every": "1 epoch"}
-                first = run(sizes[0], method, params=params, kill_in=12, check=False)
-                second = run(sizes[1], method, params=params)
-            row = {"method": method, "sizes": sizes, "ended_after": first["seconds"], "code": first["code"]}
-            row["says_so"] = "another process of this fit ended" in first["stderr"]
-            rows.append(row | {"acc": second["acc"], "undisturbed": undisturbed["acc"]})
-            print(rows[-1], flush=True)
-    return rows
+        alone = cache(partial(run, 1, method))
+        for sizes in ([2, 1], [4, 2], [2, 4]):
+            yield {"method": method, "sizes": sizes}, partial(kill_and_go_on, method, sizes, alone)
+
+
+def kill_and_go_on(method: str, sizes: list[int], alone: Callable[[], dict]) -> dict:
+    with tempfile.TemporaryDirectory() as folder:
+        params = {"checkpoint_dir": folder, "checkpoint_every": "1 epoch"}
+        first = run(sizes[0], method, params=params, kill_in=12, check=False)
+        second = run(sizes[1], method, params=params)
+    says_so = "another process of this fit ended" in first["stderr"]
+    seen = {"code": first["code"], "ended_after": first["seconds"], "says_so": says_so}
+    return {**seen, "acc": second["acc"], "undisturbed": alone()["acc"]}
+
+
+PARTS = {"agreement": agreement, "killed": killed, "steps": steps, "fits": fits}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=["agreement", "fits", "steps", "killed"])
+    parser.add_argument("--only", nargs="+", choices=tuple(PARTS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--job", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.job is not None:
-        return job(options.job)
-    record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
-    parts = {"agreement": agreement, "fits": lambda: fits(options.seeds), "steps": steps, "killed": killed}
-    for name in options.only or parts:
-        record[name] = parts[name]()
-        record.setdefault("conditions", {})[name] = conditions()
-        RECORD.write_text(json.dumps(record, indent=1) + "\n")
-    return None
+        job(options.job)
+        return
+    for name in options.only or PARTS:
+        rows = read_record("ranks").get(name, [])
+        for what, measure in PARTS[name](options.seeds):
+            if any(what.items() <= row.items() for row in rows):
+                continue
+            rows.append({**what, **measure()})
+            print(rows[-1], flush=True)
+            update_record("ranks", name, rows)
 
 
 if __name__ == "__main__":
