@@ -151,6 +151,8 @@ def _from_torchvision(name: str, weights: Any, verbose: int) -> Backbone:
     module.set_submodule(head, nn.Identity())
     if path is not None:
         _load(module, path, head)
+        if hasattr(module, "transform_input"):  # torchvision's own weights of Inception were made for it
+            module.transform_input = True
     return Backbone(
         module, (margin, margin), (side, side), tuple(preset.mean), tuple(preset.std), f"{name} {_hash(module)}"
     )

@@ -132,10 +132,11 @@ class BaseDeepClustering(
         """
         self._check_params()
         ranks = join_ranks()
-        given = ranks.together(lambda: read_input(self, X, ranks=ranks))
+        given = read_input(self, X, ranks=ranks)
         if self.n_clusters > len(given.rows):
             raise ValueError(f"n_clusters={self.n_clusters} must not exceed n_samples={len(given.rows)}.")
         ranks.check_same("The shape of X", given.rows.shape)
+        self._check_sizes(len(given.rows), ranks)
         samples = self._samples_to_fit(given, ranks)
         seed = ranks.from_first(lambda: make_seed(self.random_state))
         device = ranks.device(resolve_device(self.device))
@@ -167,6 +168,11 @@ class BaseDeepClustering(
         context.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=lambda: {})
         return self
 
+    def _check_sizes(self, n_samples: int, ranks: Ranks) -> None:
+        for name, value in {"n_samples": n_samples, "batch_size": self.batch_size, **self._block_sizes()}.items():
+            if value < ranks.size:
+                raise ValueError(f"{name}={value} must not be less than {ranks.size}, the processes of the fit.")
+
     def _block_sizes(self) -> dict[str, int]:
         """Further parameters that are numbers of samples trained on together."""
         return {}
@@ -179,16 +185,12 @@ class BaseDeepClustering(
 
     def _runtime(self, samples: ArraySamples, seed: int, device: torch.device, ranks: Ranks) -> Runtime:
         torch.manual_seed(seed)
-        batch_size = min(self.batch_size, len(samples))
-        for name, value in {"n_samples": len(samples), "batch_size": batch_size, **self._block_sizes()}.items():
-            if value < ranks.size:
-                raise ValueError(f"{name}={value} must not be less than {ranks.size}, the processes of the fit.")
         return Runtime(
             device=device,
             precision=resolve_precision(self.precision, device, samples.sample_shape),
             augment=self._checked_augmentation(samples, device),
             generator=torch.Generator().manual_seed(seed),
-            batch_size=batch_size,
+            batch_size=min(self.batch_size, len(samples)),
             channels_last=not self._has_own_module(),
             ranks=ranks,
         )
@@ -255,8 +257,8 @@ class BaseDeepClustering(
             widths.add(embedding.shape[1])
             return proba.argmax(1), proba.amax(1)
 
-        apply = partial(self._apply, samples, judge, network=network, ranks=runtime.ranks)
-        labels, confidence = apply()
+        apply = partial(self._apply, samples, judge, network=network)
+        labels, confidence = apply(ranks=runtime.ranks)
         if not np.isfinite(confidence).all():
             raise ValueError(
                 "The trained network gives NaN for probabilities: its outputs overflow. A smaller learning rate (lr) "
@@ -268,7 +270,7 @@ class BaseDeepClustering(
             (moved, _) = apply(indices=some, augment=runtime.augment)
             agreement = float((labels[some.numpy()] == moved).mean())
         elif self.n_init > 1:
-            of_neighbors = neighbor_agreement(samples.array, labels)
+            of_neighbors = runtime.ranks.from_first(lambda: neighbor_agreement(samples.array, labels))
         return Run(
             network=network,
             history=monitor.history,

@@ -385,7 +385,10 @@ class DCSSClustering(BaseEncoderClustering):
         )
 
     def _learners(self, network: DCSSNetwork) -> list[nn.Parameter]:
-        return list(network.mnet.parameters()) if self.encoder_lr == 0 else super()._learners(network)
+        if not network.uses_mnet:
+            return list(network.encoder.parameters())
+        trains_encoder = self.encoder_lr > 0
+        return [*(network.encoder.parameters() if trains_encoder else ()), *network.mnet.parameters()]
 
     def _fitted_attributes(self, module: DCSSNetwork, samples: ArraySamples, order: Sequence[int]) -> dict[str, Any]:
         centers = module.centers.cpu().numpy()[np.asarray(order)]

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import lru_cache, partial, wraps
 from itertools import pairwise
 from multiprocessing import current_process
@@ -22,6 +23,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.parallel import DistributedDataParallel
+
+# A process that is forked from one of a process group, as workers may be, is none of them.
+_IMPORTED_IN = os.getpid()
+# Ranks wait so long for what another has to do first: for the lock of another fit's checkpoints, say. One that dies is
+# noticed at once.
+_PATIENCE = timedelta(days=7)
 
 T = TypeVar("T")
 Step = Callable[[T], Tensor]
@@ -138,7 +145,9 @@ class Ranks:
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         if self.size == 1 or not any(parameter.requires_grad for parameter in parameters):
             return lambda step: step
-        averaged = DistributedDataParallel(_Loss(parameters), find_unused_parameters=some_unused)
+        averaged = DistributedDataParallel(
+            _Loss(parameters), process_group=_group_for(parameters[0]), find_unused_parameters=some_unused
+        )
         return lambda step: partial(averaged, step)
 
     def check_same(self, name: str, value: Any) -> None:
@@ -152,7 +161,7 @@ class Ranks:
         """Within, layers of batch norm take the statistics of the whole batch."""
         replaced = [] if self.size == 1 else list(_batch_norms_within(network))
         for parent, name, layer in replaced:
-            on_cpu = layer.weight is None or layer.weight.device.type == "cpu"
+            on_cpu = next(network.parameters()).device.type == "cpu"
             parent.add_module(name, _SyncedOnCPU(layer, self) if on_cpu else _synced_on_gpu(layer))
         try:
             yield
@@ -184,11 +193,12 @@ def join_ranks() -> Ranks:
 
     Workers of joblib, which inherit the environment of a rank, and threads are alone too.
     """
-    in_main = current_process().name == "MainProcess" and threading.current_thread() is threading.main_thread()
+    in_main = os.getpid() == _IMPORTED_IN and threading.current_thread() is threading.main_thread()
     if not (dist.is_available() and in_main):
         return ALONE
     if not dist.is_initialized():
-        if not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
+        is_worker = current_process().name != "MainProcess"
+        if is_worker or not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
             return ALONE
         dist.init_process_group()
         atexit.register(_leave)
@@ -223,7 +233,7 @@ def _on_cpu() -> Any:
 
 @lru_cache(maxsize=1)
 def _gloo_group(world: Any) -> Any:
-    return dist.new_group(backend="gloo")
+    return dist.new_group(backend="gloo", timeout=_PATIENCE)
 
 
 def _group_for(tensor: Tensor) -> Any:
@@ -304,7 +314,7 @@ class _SyncedOnCPU(nn.modules.batchnorm._BatchNorm):
         """Any is right here that was right for the layer."""
 
     def forward(self, batch: Tensor) -> Tensor:
-        if not (self.training or self.running_mean is None):
+        if not self.training:
             return super().forward(batch)
         output, mean, variance, count = _BatchNormOverRanks.apply(batch, self.weight, self.bias, self.eps)
         if self.running_mean is not None and self.num_batches_tracked is not None and self.running_var is not None:

@@ -30,7 +30,7 @@ from deepcluster_sk._validation import make_seed
 from deepcluster_sk.networks import DCSSNetwork, build_autoencoder
 from deepcluster_sk.networks._autoencoder import users_autoencoder
 
-# Rows that a transformer is handed at a time, where memory cannot hold all.
+# Rows that a transformer is handed at a time.
 _PORTION = 10_000
 
 
@@ -225,10 +225,10 @@ def transformed(transformer: Any, rows: NDArray[Any] | LazyArray) -> NDArray[Any
     ValueError
         If it cannot, or gives something else.
     """
-    step = _PORTION if isinstance(rows, LazyArray) else max(1, len(rows))
     needed = f"encoder={type(transformer).__name__} must turn X, as rows, into vectors"
     try:
-        portions = [transformer.transform(flat(rows[start : start + step])) for start in range(0, len(rows), step)]
+        starts = range(0, len(rows), _PORTION)
+        portions = [transformer.transform(flat(rows[start : start + _PORTION])) for start in starts]
         vectors: NDArray[Any] = np.concatenate([check_array(part, dtype=np.float32) for part in portions])
     except (ValueError, TypeError) as error:
         raise ValueError(f"{needed}: {error}") from error

@@ -90,8 +90,10 @@ class Runtime:
         if isinstance(self.augment, DrawnAugmentation):
             return self._in_order(self.augment.of_part(batch, n_samples, self.ranks.part, self.generator))
         # How much another callable draws is not known and may depend on the batch; the ranks must not fall out of step.
-        seed = int(torch.randint(2**31, (), generator=self.generator))
-        return self._in_order(self.augment(batch, torch.Generator().manual_seed(seed + self.ranks.rank)))
+        seed = int(torch.randint(2**31, (), generator=self.generator)) + self.ranks.rank
+        with torch.random.fork_rng(devices=[]):  # what draws from torch's own differs from rank to rank, too
+            torch.manual_seed(seed)
+            return self._in_order(self.augment(batch, torch.Generator().manual_seed(seed)))
 
     def view(self, samples: Samples, indices: Tensor) -> Tensor:
         """Read this rank's part of samples by index, transformed."""

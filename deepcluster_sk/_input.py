@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -98,10 +99,12 @@ def read_input(
     elif isinstance(X, Dataset):
         given = Input(_read_dataset(X, estimator.image_shape, size, verbose, ranks))
     elif size is not None:
-        rows = check_samples(estimator, X, estimator.image_shape, reset=reset, any_size=True, ranks=ranks)
+        check = partial(check_samples, reset=reset, any_size=True, ranks=ranks)
+        rows = ranks.together(lambda: check(estimator, X, estimator.image_shape))
         given = Input(_resized_rows(rows, size, verbose, ranks))
     else:
-        return Input(check_samples(estimator, X, estimator.image_shape, reset=reset, ranks=ranks))
+        check = partial(check_samples, reset=reset, ranks=ranks)
+        return Input(ranks.together(lambda: check(estimator, X, estimator.image_shape)))
     if reset and len(given.rows) < 2:
         raise ValueError(f"X has {len(given.rows)} sample(s) that can be used, and must have 2 or more.")
     check_n_features(estimator, given.rows.shape[1:], reset=reset)
@@ -169,8 +172,9 @@ def try_to_decode(path: str, size: tuple[int, int]) -> tuple[Any, str]:
 def _read_files(paths: list[str], size: tuple[int, int], on_error: str, fate: str, verbose: int, ranks: Ranks) -> Input:
     """Decode every file once, to know which can be read, and keep the images if they fit into memory."""
     shape = (3, *size)
+    ranks.check_same("The number of files of X", len(paths))
     mine = ranks.part(paths)
-    is_kept = fits(len(paths) * int(np.prod(shape)) * ranks.n_here)
+    is_kept = fits(len(paths) * int(np.prod(shape)), ranks)
     images = np.empty((len(mine), *shape), np.uint8) if is_kept else None
     reasons: list[str] = []
     decoded = in_threads(lambda path: try_to_decode(path, size), mine)
@@ -181,10 +185,10 @@ def _read_files(paths: list[str], size: tuple[int, int], on_error: str, fate: st
     told = list(zip(paths, ranks.gather_list(reasons), strict=True))
     readable, unreadable = [path for path, reason in told if not reason], dict(pair for pair in told if pair[1])
     is_readable = np.array([not reason for _, reason in told])
+    rows = None if images is None else ranks.gather(torch.from_numpy(images), len(paths)).numpy()
     if unreadable:
         complain(unreadable, len(paths), on_error, fate)
-    if images is not None:
-        rows = ranks.gather(torch.from_numpy(images), len(paths)).numpy()
+    if rows is not None:
         return Input(rows[is_readable] if unreadable else rows, readable, unreadable, is_readable)
     again = LazyArray(lambda i: _decode_again(readable[i], size), len(readable), shape, np.dtype(np.uint8))
     return Input(again, readable, unreadable, is_readable)
@@ -211,7 +215,8 @@ def complain(unreadable: Mapping[str, str], n_files: int, on_error: str, fate: s
 
 
 def _read_dataset(dataset: Any, image_shape: Any, size: tuple[int, int] | None, verbose: int, ranks: Ranks) -> Any:
-    return kept_if_it_fits(samples_of(dataset, image_shape, size), "reading samples", verbose, ranks)
+    samples = ranks.together(lambda: samples_of(dataset, image_shape, size))
+    return kept_if_it_fits(samples, "reading samples", verbose, ranks)
 
 
 def samples_of(dataset: Any, image_shape: Any, size: tuple[int, int] | None) -> LazyArray:

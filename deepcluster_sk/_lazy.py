@@ -77,19 +77,23 @@ class LazyArray:
 
 def kept_if_it_fits(array: LazyArray, what: str, verbose: int, ranks: Ranks = ALONE) -> Any:
     """All rows as an array, where that takes no more than a quarter of the memory; else what was given."""
-    if not fits(array.nbytes * ranks.n_here):
+    ranks.check_same("The shape of X", array.shape)
+    if not fits(array.nbytes, ranks):
         return array
-    mine = ranks.part(range(len(array)))
-    rows = np.empty((len(mine), *array.shape[1:]), array.dtype)
-    made = in_threads(array.make_row, mine, array.n_threads)
-    for i, row in enumerate(tracked(made, len(mine), what, verbose)):
-        rows[i] = row
-    return ranks.gather(torch.from_numpy(rows), len(array)).numpy()
+
+    def made() -> NDArray[Any]:
+        mine = ranks.part(range(len(array)))
+        rows = np.empty((len(mine), *array.shape[1:]), array.dtype)
+        for i, row in enumerate(tracked(in_threads(array.make_row, mine, array.n_threads), len(mine), what, verbose)):
+            rows[i] = row
+        return rows
+
+    return ranks.gather(torch.from_numpy(ranks.together(made)), len(array)).numpy()
 
 
-def fits(n_bytes: int) -> bool:
-    """Whether so many bytes may be kept."""
-    return n_bytes <= _SHARE * _memory()
+def fits(n_bytes: int, ranks: Ranks = ALONE) -> bool:
+    """Whether so many bytes may be kept by every rank, on each of their machines."""
+    return ranks.largest(int(n_bytes * ranks.n_here > _SHARE * _memory())) == 0
 
 
 def in_threads(function: Callable[[Any], T], items: Sequence[Any], n_threads: int = MAX_THREADS) -> Iterator[T]:

@@ -84,6 +84,10 @@ class PartialFitMixin(AfterFitMixin):
         """Raise for any parameter that is wrong whatever the data."""
 
     @abstractmethod
+    def _check_sizes(self, n_samples: int, ranks: Ranks) -> None:
+        """Raise for fewer samples, in all or trained on together, than there are ranks."""
+
+    @abstractmethod
     def _runtime(self, samples: ArraySamples, seed: int, device: torch.device, ranks: Ranks) -> Runtime:
         """Where and how the network is trained."""
 
@@ -128,6 +132,8 @@ class PartialFitMixin(AfterFitMixin):
         if len(given.rows) < 2:
             raise ValueError(f"X has {len(given.rows)} sample(s) that can be used, and must have 2 or more.")
         samples, ranks = self._samples(given.rows), join_ranks()
+        ranks.check_same("The shape of X", given.rows.shape)
+        self._check_sizes(len(given.rows), ranks)
         device, seed = ranks.device(resolve_device(self.device)), ranks.from_first(lambda: make_seed(self.random_state))
         n_epochs = _MORE_EPOCHS if self.max_epochs is None else min(_MORE_EPOCHS, self.max_epochs)
         (columns,) = self._apply(samples, lambda _, proba: (proba.argmax(1),))

@@ -29,8 +29,9 @@ Embed = Callable[[Tensor], Tensor]
 
 # Neighbours are looked for among this many principal components, fitted on this many samples.
 _N_COMPONENTS, _N_PCA_SAMPLES = 64, 2_500
-# Neighbours are looked for among this many samples.
-_N_CANDIDATES = 100_000
+# Neighbours are looked for among this many samples, or so few that all distances together are no more than this, but
+# not among fewer than that.
+_N_CANDIDATES, _N_DISTANCES, _LEAST_CANDIDATES = 100_000, 10**11, 20_000
 # Numbers read at a time for that.
 _N_READ = 2**20
 # k-means takes this many samples, or this many a cluster if that is more.
@@ -65,7 +66,8 @@ def nearest_neighbors(samples: Samples, n_neighbors: int, generator: torch.Gener
     Parameters
     ----------
     samples : Samples
-        Of n samples. Beyond 100,000 of them, neighbours are looked for among a random 100,000.
+        Of n samples. Beyond 100,000 of them, neighbours are looked for among a random 100,000, and beyond a million
+        among fewer, down to 20,000.
     n_neighbors : int
         At most n - 1 are found.
     generator : torch.Generator on the CPU
@@ -79,12 +81,13 @@ def nearest_neighbors(samples: Samples, n_neighbors: int, generator: torch.Gener
         Nearest first.
     """
     n_samples = len(samples)
-    n_neighbors = min(n_neighbors, n_samples - 1, _N_CANDIDATES - 1)
+    n_candidates = min(_N_CANDIDATES, max(_LEAST_CANDIDATES, _N_DISTANCES // n_samples))
+    n_neighbors = min(n_neighbors, n_samples - 1, n_candidates - 1)
     if n_neighbors == 0:
         return torch.empty(n_samples, 0, dtype=torch.int32)
     drawn = torch.randperm(n_samples, generator=generator)
     project = _principal_components(samples, drawn[:_N_PCA_SAMPLES], ranks)
-    candidates = drawn[:_N_CANDIDATES].sort().values
+    candidates = drawn[:n_candidates].sort().values
     points = np.concatenate([project(indices) for indices in _portions(samples, ranks.part(candidates))])
     points = ranks.gather(torch.from_numpy(points), len(candidates)).numpy()
     search = NearestNeighbors(n_neighbors=n_neighbors + 1, algorithm="brute").fit(points)
@@ -103,7 +106,8 @@ def _principal_components(samples: Samples, fitted_on: Tensor, ranks: Ranks) -> 
     parts = [_flat(samples, indices) for indices in _portions(samples, ranks.part(fitted_on))]
     subset = ranks.gather(torch.cat(parts), len(fitted_on))
     with np.errstate(invalid="ignore"):  # samples that are all equal have no variance to take ratios of
-        components = PCA(min(_N_COMPONENTS, *subset.shape), random_state=0).fit(subset.numpy())
+        pca = PCA(min(_N_COMPONENTS, *subset.shape), random_state=0)
+        components = ranks.from_first(lambda: pca.fit(subset.numpy()))
     components.set_output(transform="default")  # whatever the user's own configuration is
     return lambda indices: components.transform(_flat(samples, indices).numpy()).astype(np.float32)
 

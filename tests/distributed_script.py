@@ -121,7 +121,6 @@ def edges(folder):
     with_nan = images.copy()
     with_nan[150, 0, 0] = np.nan  # in the part of the last rank
     seen["NaN"] = raised(lambda: dac.fit(with_nan))
-    seen["small batch"] = raised(lambda: DACClustering(2, max_epochs=1).fit(images[: max(2, SIZE - 1)]))
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -147,6 +146,8 @@ def edges(folder):
     dac.partial_fit(images[:50])
     seen["more"] = torch.from_numpy(dac.predict(images))
     seen["seen"] = dac.n_samples_seen_
+    dcss = DCSSClustering(3, max_epochs=1, random_state=0).fit(images).partial_fit(images[:60])
+    seen["more of DCSS"] = torch.from_numpy(dcss.predict(images))
     dac.save(Path(folder) / f"saved-{SIZE}")
     return seen
 
