@@ -79,17 +79,37 @@ def measure() -> dict[str, float]:
     }
 
 
+def sizes() -> dict[str, float]:
+    """Numbers of the network and of a step, and bytes that a GPU sends in it."""
+    network = build_cluster_network("auto", (3, SIDE, SIDE), N_CLUSTERS)
+    n_parameters, batch = sum(parameter.numel() for parameter in network.parameters()), BATCH_A_GPU * N_GPUS
+    around = 2 * (N_GPUS - 1) / N_GPUS  # a sum goes around a ring once to be made and once to be told
+    return {
+        "n_parameters": n_parameters,
+        "batch": batch,
+        "gradients": around * 4 * n_parameters,
+        "gathered": around * 4 * batch * N_CLUSTERS,
+    }
+
+
+def limits_of(rates: dict[str, float]) -> dict[str, float]:
+    """Seconds of a pass, by what it would take if that were all."""
+    found, n_cores = sizes(), N_GPUS // GPUS_A_MACHINE * CORES_A_MACHINE
+    sent = N_IMAGES / found["batch"] * (found["gradients"] + 2 * found["gathered"])
+    return {
+        "sending": sent / ASSUMED["network between machines, bytes a second"],
+        "the network": N_IMAGES / (N_GPUS * ASSUMED["GPU: images a second forward and backward"]),
+        "decoding": N_IMAGES / (n_cores * rates["images decoded"]),
+    }
+
+
 def arithmetic(rates: dict[str, float]) -> list[list[str]]:
     """Rows of what, how it is found, and how much."""
-    n_parameters = sum(p.numel() for p in build_cluster_network("auto", (3, SIDE, SIDE), N_CLUSTERS).parameters())
-    n_machines, batch = N_GPUS // GPUS_A_MACHINE, BATCH_A_GPU * N_GPUS
-    n_cores, n_steps = n_machines * CORES_A_MACHINE, N_IMAGES / batch
-    trained = N_IMAGES / (N_GPUS * ASSUMED["GPU: images a second forward and backward"])
-    decoding = N_IMAGES / (n_cores * rates["images decoded"])
+    found, limits = sizes(), limits_of(rates)
+    n_parameters, batch, gradients, gathered = found.values()
+    sent, trained, decoding = limits.values()
+    n_cores, n_steps = N_GPUS // GPUS_A_MACHINE * CORES_A_MACHINE, N_IMAGES / batch
     reading = N_IMAGES / (n_cores * rates["images read from a memory map"])
-    gradients = 2 * (N_GPUS - 1) / N_GPUS * 4 * n_parameters
-    gathered = 2 * (N_GPUS - 1) / N_GPUS * 4 * batch * N_CLUSTERS
-    sent = n_steps * (gradients + 2 * gathered) / ASSUMED["network between machines, bytes a second"]
     kept = N_IMAGES * (4 * N_NEIGHBORS + 8 + 8)
     checkpoint = N_IMAGES * 8 + 3 * 4 * n_parameters
     shuffled = N_IMAGES / rates["indices shuffled"]
@@ -131,15 +151,16 @@ def arithmetic(rates: dict[str, float]) -> list[list[str]]:
 def breaks(rates: dict[str, float]) -> list[str]:
     """What gives way first, each as a line."""
     batch = BATCH_A_GPU * N_GPUS
-    decoded = CORES_A_MACHINE / GPUS_A_MACHINE * rates["images decoded"]
-    needed = ASSUMED["GPU: images a second forward and backward"]
-    first = "Decoding" if decoded < needed else "The network"
+    limits = limits_of(rates)
+    slowest = " then ".join(sorted(limits, key=limits.get, reverse=True))
     whole = size(N_IMAGES * (4 * N_NEIGHBORS + 16))
     return [
         "What breaks first:",
         "",
-        f"1. **{first}.** The cores beside a GPU decode {decoded:,.0f} images a second, and it is assumed to take "
-        f"{needed:,}. Write the images once to a memory map of bytes (``numpy.lib.format.open_memmap``).",
+        f"1. **{slowest.capitalize()}**, by the seconds of a pass. Fewer clusters, a smaller batch or features gathered "
+        "in half precision send less; images written once to a memory map of bytes "
+        "(``numpy.lib.format.open_memmap``) need no decoding, as long as the disk gives them fast enough, which was "
+        "not measured: the rate above is that of memory.",
         f"2. **Pairs.** Every rank has the pair matrix of a whole block, {size(4 * batch**2)} a step for {batch:,} "
         "samples, a few times over. It grows with the square of the number of GPUs: keep ``block_size`` and "
         "``batch_size`` at 16,384 and below.",
