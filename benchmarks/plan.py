@@ -157,10 +157,9 @@ def breaks(rates: dict[str, float]) -> list[str]:
     return [
         "What breaks first:",
         "",
-        f"1. **{slowest.capitalize()}**, by the seconds of a pass. Fewer clusters, a smaller batch or features gathered "
-        "in half precision send less; images written once to a memory map of bytes "
-        "(``numpy.lib.format.open_memmap``) need no decoding, as long as the disk gives them fast enough, which was "
-        "not measured: the rate above is that of memory.",
+        f"1. **{slowest.capitalize()}**, by the seconds of a pass. Fewer clusters or a smaller batch send less; images "
+        "written once to a memory map of bytes (``numpy.lib.format.open_memmap``) need no decoding, if the disk gives "
+        "them fast enough, which was not measured: the rate above is that of memory.",
         f"2. **Pairs.** Every rank has the pair matrix of a whole block, {size(4 * batch**2)} a step for {batch:,} "
         "samples, a few times over. It grows with the square of the number of GPUs: keep ``block_size`` and "
         "``batch_size`` at 16,384 and below.",
