@@ -6,6 +6,7 @@ graphs and memberships are those of the whole batch, and every rank computes the
 """
 
 import atexit
+import logging
 import os
 import threading
 import warnings
@@ -178,11 +179,13 @@ class Ranks:
         except RuntimeError as error:
             if self.size == 1 or not (isinstance(error, dist.DistError) or "gloo" in str(error)):
                 raise
-            raise RuntimeError(
+            message = (
                 f"Rank {self.rank} of {self.size} ends, for another process of this fit ended or does not answer; its "
                 "own message says why. With checkpoint_dir the same script goes on from the last checkpoint, also with "
                 "another number of processes."
-            ) from error
+            )
+            logging.getLogger("deepcluster_sk").error(message)  # at once: torchrun may end this one before it can raise
+            raise RuntimeError(message) from error
 
 
 ALONE = Ranks()
