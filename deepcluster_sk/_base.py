@@ -193,6 +193,7 @@ class BaseDeepClustering(
             batch_size=min(self.batch_size, len(samples)),
             channels_last=not self._has_own_module(),
             ranks=ranks,
+            skips_layers=self._has_own_module(),
         )
 
     def _prepared(self, samples: ArraySamples, seed: int, device: torch.device, ranks: Ranks) -> tuple[Runtime, Any]:

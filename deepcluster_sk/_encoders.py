@@ -199,7 +199,7 @@ def fitted(estimator: Any, rows: NDArray[Any] | LazyArray, random_state: Any) ->
     except (ValueError, TypeError) as error:
         name = type(estimator).__name__
         raise ValueError(f"encoder={name} cannot be fitted to X as rows of shape {samples.shape}: {error}") from error
-    finally:  # ClustPy seeds whatever there is
+    finally:  # ClustPy seeds Python's and NumPy's global generators, which are the caller's
         random.setstate(state)
         np.random.set_state(numpy_state)  # noqa: NPY002
 

@@ -50,6 +50,8 @@ class Runtime:
         Order of images in memory. Every processor prefers channels last, but a user's ``view`` takes only torch's own.
     ranks : Ranks
         The processes that share each batch. Random draws are those of the whole batch, and the same on every rank.
+    skips_layers : bool
+        Whether parameters may have no part in a loss, as in a user's network, and never in the package's own.
     """
 
     device: torch.device
@@ -59,6 +61,7 @@ class Runtime:
     batch_size: int
     channels_last: bool = True
     ranks: Ranks = ALONE
+    skips_layers: bool = False
 
     @property
     def fused(self) -> bool:
@@ -113,8 +116,7 @@ class Runtime:
 
     def parallel(self, optimizer: torch.optim.Optimizer) -> Callable[[Step[T]], Step[T]]:
         """Make losses whose gradients are those of all ranks: see :meth:`Ranks.parallel`."""
-        is_own = self.channels_last  # of the package's networks no layer is skipped
-        return self.ranks.parallel(optimizer, some_unused=not is_own)
+        return self.ranks.parallel(optimizer, some_unused=self.skips_layers)
 
 
 def inference_batches(samples: Samples, device: torch.device, indices: Tensor | None = None) -> tuple[Tensor, ...]:

@@ -27,6 +27,17 @@ def digits(n_samples):
     return (load_digits().images[:n_samples] / 16).astype(np.float32)
 
 
+class Skipping(nn.Module):
+    """A user's network with a layer that has no part in its output."""
+
+    def __init__(self):
+        super().__init__()
+        self.used, self.unused = nn.Linear(64, 8), nn.Linear(64, 8)
+
+    def forward(self, batch):
+        return self.used(batch.flatten(1))
+
+
 def raised(function):
     """Name and text of what ``function`` raises."""
     try:
@@ -141,11 +152,15 @@ def edges(folder):
     workers = Parallel(n_jobs=2)(delayed(join_ranks)() for _ in range(2))
     seen["workers"] = [ranks.size for ranks in workers]
 
-    augment = lambda batch: batch + 0.1 * torch.randn(len(batch), 1, 1, 1)  # noqa: E731
+    def augment(batch):
+        return batch + 0.1 * torch.randn(len(batch), 1, 1, 1)
+
     dac = DACClustering(3, max_epochs=2, warmup_epochs=1, random_state=0, augment=augment).fit(images)
     dac.partial_fit(images[:50])
     seen["more"] = torch.from_numpy(dac.predict(images))
     seen["seen"] = dac.n_samples_seen_
+    skipping = DACClustering(3, network=Skipping(), max_epochs=1, warmup_epochs=1, random_state=0)
+    seen["skipping"] = torch.from_numpy(skipping.fit(images).labels_)
     dcss = DCSSClustering(3, max_epochs=1, random_state=0).fit(images).partial_fit(images[:60])
     seen["more of DCSS"] = torch.from_numpy(dcss.predict(images))
     dac.save(Path(folder) / f"saved-{SIZE}")

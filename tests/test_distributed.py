@@ -142,6 +142,7 @@ def test_new_samples_and_own_transforms_keep_ranks_in_step(at_the_edges):
     folder, _, (first, second) = at_the_edges
     assert torch.equal(first["more"], second["more"])
     assert torch.equal(first["more of DCSS"], second["more of DCSS"])
+    assert torch.equal(first["skipping"], second["skipping"])
     assert first["seen"] == 250
     loaded = deepcluster_sk.load(folder / "saved-2", augment=None)
     assert_array_equal(loaded.predict(digits(200)), first["more"])
