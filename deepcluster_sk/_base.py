@@ -26,6 +26,7 @@ from deepcluster_sk._partial_fit import PartialFitMixin
 from deepcluster_sk._progress import training
 from deepcluster_sk._signals import StopRequest, noting_signals
 from deepcluster_sk._start import default_epochs
+from deepcluster_sk._synced_batch_norm import synchronizing_batch_norm
 from deepcluster_sk._torch_state import own_torch_state
 from deepcluster_sk._validation import (
     all_or_nothing,
@@ -37,6 +38,13 @@ from deepcluster_sk._validation import (
 )
 from deepcluster_sk.augment import Augmentation, check_augmentation, resolve_augmentation
 from deepcluster_sk.metrics._neighbors import neighbor_agreement
+
+# Parameters that ranks may have their own of: the seed is that of rank 0, which alone prints and writes.
+_OF_EACH_RANK = ("device", "verbose", "random_state", "checkpoint_dir")
+# Values of parameters that can be compared.
+_PLAIN = (str, int, float, tuple)
+# Vectors of so many features are compared by direction unless the user says otherwise.
+_LONG = 64
 
 
 def own_copy(network: Any) -> Any:
@@ -71,7 +79,10 @@ class BaseDeepClustering(
     def _scaling_of(self, given: Input, ranks: Ranks) -> Scaling:
         if not self._standardizes():
             return Scaling(offset=0.0, scale=1.0)
-        return Scaling.of(given.rows, ranks) if given.paths is None else Scaling(offset=0.0, scale=255.0)
+        if given.paths is not None:
+            return Scaling(offset=0.0, scale=255.0)
+        is_long = given.rows.ndim == 2 and given.rows.shape[1] >= _LONG
+        return Scaling.of(given.rows, ranks, to_unit=self.metric == "cosine" or (self.metric == "auto" and is_long))
 
     def _check_params(self) -> None:
         """Raise for any parameter that is wrong whatever the data; subclasses add their own."""
@@ -86,6 +97,7 @@ class BaseDeepClustering(
         check_number("temperature", self.temperature, float, 0, low_open=True)
         if not isinstance(self.verbose, bool):
             check_number("verbose", self.verbose, int, 0)
+        check_choice("metric", self.metric, ("auto", "cosine", "euclidean"))
         check_choice("precision", self.precision, ("auto", "float32", "bfloat16"))
         check_choice("on_interrupt", self.on_interrupt, ("raise", "keep"))
         check_choice("on_error", self.on_error, ("raise", "skip"))
@@ -133,10 +145,9 @@ class BaseDeepClustering(
         self._check_params()
         ranks = join_ranks()
         given = read_input(self, X, ranks=ranks)
+        self._check_ranks(given.rows.shape, ranks)
         if self.n_clusters > len(given.rows):
             raise ValueError(f"n_clusters={self.n_clusters} must not exceed n_samples={len(given.rows)}.")
-        ranks.check_same("The shape of X", given.rows.shape)
-        self._check_sizes(len(given.rows), ranks)
         samples = self._samples_to_fit(given, ranks)
         seed = ranks.from_first(lambda: make_seed(self.random_state))
         device = ranks.device(resolve_device(self.device))
@@ -168,8 +179,12 @@ class BaseDeepClustering(
         context.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=lambda: {})
         return self
 
-    def _check_sizes(self, n_samples: int, ranks: Ranks) -> None:
-        for name, value in {"n_samples": n_samples, "batch_size": self.batch_size, **self._block_sizes()}.items():
+    def _check_ranks(self, X_shape: tuple[int, ...], ranks: Ranks) -> None:
+        """Raise if the ranks do not have the same parameters and X, or too little of it for each to have a part."""
+        plain = {name: value for name, value in self.get_params(deep=False).items() if isinstance(value, _PLAIN)}
+        compared = {name: value for name, value in plain.items() if name not in _OF_EACH_RANK}
+        ranks.check_same({"The shape of X": X_shape, **compared})
+        for name, value in {"n_samples": X_shape[0], "batch_size": self.batch_size, **self._block_sizes()}.items():
             if value < ranks.size:
                 raise ValueError(f"{name}={value} must not be less than {ranks.size}, the processes of the fit.")
 
@@ -241,7 +256,7 @@ class BaseDeepClustering(
 
         journaled: dict[str, Any] = {"generator": runtime.generator, "journal": journal, "stop_request": stop_request}
         monitor = Monitor(begin, end, show, history, **journaled, ranks=ranks)
-        with explaining_lack_of_memory(runtime), ranks.synchronizing_batch_norm(network):
+        with explaining_lack_of_memory(runtime), synchronizing_batch_norm(network, ranks):
             converged = self._train(network, samples, runtime, monitor)
             settle_batch_norm(network, samples, runtime)
         network.eval()

@@ -42,6 +42,9 @@ class DACClustering(LoopClustering):
         of arrays and Datasets as they are, and takes for files the median of their shorter sides, at most 64.
     on_error : {"raise", "skip"}, default="raise"
         What files do that cannot be read: raise a ValueError that names them, or be left out, with a warning.
+    metric : {"auto", "cosine", "euclidean"}, default="auto"
+        How feature vectors are compared: by direction, each divided by its length first, or as they are. "auto" is
+        "cosine" from 64 features on, as suits the embeddings of networks. Images are taken as they are.
     augment : "auto", None or callable, default="auto"
         Random transforms of training samples: see :func:`~deepcluster_sk.augment.resolve_augmentation`. "auto" never
         mirrors gray images (of one channel, or of equal ones) and is wider than the papers' set, which is
@@ -190,6 +193,7 @@ class DACClustering(LoopClustering):
         image_shape: tuple[int, ...] | None = None,
         image_size: int | tuple[int, int] | None = None,
         on_error: Literal["raise", "skip"] = "raise",
+        metric: Literal["auto", "cosine", "euclidean"] = "auto",
         augment: Any = "auto",
         max_epochs: int | None = None,
         batch_size: int = 256,
@@ -219,6 +223,7 @@ class DACClustering(LoopClustering):
         self.image_shape = image_shape
         self.image_size = image_size
         self.on_error = on_error
+        self.metric = metric
         self.augment = augment
         self.max_epochs = max_epochs
         self.batch_size = batch_size

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -58,14 +59,15 @@ class Scaling:
 
     offset: float | NDArray[np.float64]  # () or (n_features,)
     scale: float
+    to_unit: bool = False  # whether a vector is divided by its length before
 
     @classmethod
-    def of(cls, rows: NDArray[Any] | LazyArray, ranks: Ranks = ALONE) -> "Scaling":
+    def of(cls, rows: NDArray[Any] | LazyArray, ranks: Ranks = ALONE, *, to_unit: bool = False) -> "Scaling":
         """Scaling of training data by their range (images) or their moments (vectors)."""
         array = at_hand(rows)
         if array.ndim == 2:
-            mean, std = moments(array, ranks)
-            return cls(mean, std or 1.0)
+            mean, std = moments(array, ranks, to_unit=to_unit)
+            return cls(mean, std or 1.0, to_unit)
         mine = ranks.part(array)
         low, high = min(ranks.gather_list([float(mine.min())])), max(ranks.gather_list([float(mine.max())]))
         return cls(low, (high - low) or 1.0)
@@ -76,18 +78,30 @@ def at_hand(rows: NDArray[Any] | LazyArray) -> NDArray[Any]:
     return rows.some() if isinstance(rows, LazyArray) else rows
 
 
-def moments(array: NDArray[Any], ranks: Ranks = ALONE) -> tuple[NDArray[np.float64], float]:
-    """Mean of each channel (axis 1) and standard deviation around it, over all; each rank reads its blocks."""
+def directions(vectors: Tensor) -> Tensor:
+    """Vectors (n, d) divided by their lengths, in float64, as squares might overflow in float32; zeros stay so."""
+    return F.normalize(vectors.double(), eps=1e-300)
+
+
+def moments(array: NDArray[Any], ranks: Ranks = ALONE, *, to_unit: bool = False) -> tuple[NDArray[np.float64], float]:
+    """Mean of each channel (axis 1) and standard deviation around it, over all; each rank reads its blocks.
+
+    They are those of vectors divided by their lengths with ``to_unit``.
+    """
+
+    def read(block: slice) -> NDArray[Any]:
+        return directions(torch.from_numpy(np.float64(array[block]))).numpy() if to_unit else array[block]
+
     axes = (0, *range(2, array.ndim))
     n_rows = max(1, _BLOCK * len(array) // array.size)
     blocks = ranks.part([slice(start, start + n_rows) for start in range(0, len(array), n_rows)])
     total = np.zeros(array.shape[1])
     for block in blocks:
-        total += array[block].sum(axis=axes, dtype=np.float64)
+        total += read(block).sum(axis=axes, dtype=np.float64)
     total = ranks.sum(torch.from_numpy(total)).numpy()
     mean = total * array.shape[1] / array.size
     centers = mean.reshape(-1, *[1] * (array.ndim - 2))
-    squares = sum(ranks.gather_list([float(np.square(array[block] - centers).sum()) for block in blocks]))
+    squares = sum(ranks.gather_list([float(np.square(read(block) - centers).sum()) for block in blocks]))
     std = float(np.sqrt(squares / array.size))
     # What rounding leaves of samples that are all equal is no spread.
     return mean, std if std > 1e-12 * np.abs(mean).max() else 0.0
@@ -118,6 +132,8 @@ class ArraySamples:
 
     def scaled(self, raw: Tensor) -> Tensor:
         # In float64 what is: float32 cannot tell apart values far from 0 that float64 can.
+        if self.scaling.to_unit:
+            raw = directions(raw)
         exact = raw if raw.dtype == torch.float64 else raw.float()
         return ((exact - self._offset.to(exact.dtype)) / self.scaling.scale).float()
 

@@ -33,7 +33,8 @@ class DCSSClustering(BaseEncoderClustering):
         with the submodules ``encoder`` and ``decoder``. It is copied, never changed.
     encoder : nn.Module, scikit-learn transformer, method of ClustPy, or None, default=None
         A representation of your own, on which phase 2 works without pretraining and phase 1 (the paper's general
-        framework). It is copied, never changed, and gets X as it is, neither scaled nor standardised.
+        framework). It is copied, never changed, and gets X as it is, neither scaled nor standardised. ``clone`` and
+        searches make an estimator unfitted; ``sklearn.frozen.FrozenEstimator`` around it keeps its fit.
 
         - A module from samples, as float32 with channels first, to latent vectors (n, d), or a trained autoencoder, a
           module with the submodules ``encoder`` and ``decoder``. Phase 2 trains it at ``encoder_lr``.
@@ -43,8 +44,6 @@ class DCSSClustering(BaseEncoderClustering):
           has trained, or, if it is not fitted, trains on X, as rows of float32. Phase 2 trains it further.
         - A scikit-learn transformer, fitted, or else fitted on X without labels: its vectors, made once, take the place
           of X, and it is not trained. It gets images as rows, in the order (h, w, c).
-
-        ``clone`` and searches make an estimator unfitted; ``sklearn.frozen.FrozenEstimator`` around it keeps its fit.
     latent_dim : int, default=64
         Number of entries of the latent vector u of the built-in autoencoders; the authors take 10.
     image_shape : tuple (height, width[, channels]) or None, default=None
@@ -54,6 +53,9 @@ class DCSSClustering(BaseEncoderClustering):
         of arrays and Datasets as they are, and takes for files the median of their shorter sides, at most 64.
     on_error : {"raise", "skip"}, default="raise"
         What files do that cannot be read: raise a ValueError that names them, or be left out, with a warning.
+    metric : {"auto", "cosine", "euclidean"}, default="auto"
+        How feature vectors are compared: by direction, each divided by its length first, or as they are. "auto" is
+        "cosine" from 64 features on, as suits the embeddings of networks. Images are taken as they are.
     augment : "auto", None or callable, default="auto"
         Random transforms of training samples: see :func:`~deepcluster_sk.augment.resolve_augmentation`. "auto" never
         mirrors gray images (of one channel, or of equal ones) and is wider than the papers' set, which is
@@ -70,8 +72,7 @@ class DCSSClustering(BaseEncoderClustering):
         Learning rate of phase 1 (SGD with momentum 0.9, on losses summed over samples and over pixels in
         [0, 1] or standardised features). The authors' 1e-6 undoes a contrastive start on images of 28x28 pixels.
     encoder_lr : float, default=3e-5
-        Learning rate of the encoder in phase 2 (Adam). The authors' 1e-5 hardly moves it; with ``logit_scale=None``
-        more than that makes the clusters worse.
+        Learning rate of the encoder in phase 2 (Adam). The authors' 1e-5 hardly moves it; more needs ``logit_scale``.
     tol : float, default=0.0
         The method's own phases end once less than this share of the labels changes from one look at them to the next;
         0 never ends them early.
@@ -91,8 +92,8 @@ class DCSSClustering(BaseEncoderClustering):
     second_phase : bool, default=True
         False is DCSSu: phase 1 alone, with the memberships as probabilities.
     logit_scale : float or None, default=1.5
-        Standard deviation over the batch that MNet's logits start with, by a batch norm behind its last layer. It is to
-        keep clusters from vanishing while the encoder learns; None leaves it out, as the paper does.
+        Standard deviation over the batch that MNet's logits start with, by a batch norm behind its last layer, lest
+        clusters vanish while the encoder learns; None leaves it out, as the paper does.
     mnet_start_epochs : int or None, default=None
         Epochs in which MNet first learns the clusters of phase 1; None grows shorter with n, 0 starts it from random
         weights, as the paper does.
@@ -104,8 +105,7 @@ class DCSSClustering(BaseEncoderClustering):
     dissimilar_threshold : float, default=0.2
         Inner product γ up to which two samples are dissimilar, in [0, similar_threshold].
     contrastive_weight : float, default=1.0
-        Weight in pretraining of the contrastive loss that draws a sample and its neighbours together in the latent
-        space; 0 is reconstruction alone, as in the paper.
+        Weight in pretraining of the contrastive loss, which draws neighbours together; 0 is none, as in the paper.
     n_neighbors : int, default=5
         Nearest neighbours of each sample that pretraining draws near it; 0 uses its transforms alone.
     temperature : float, default=0.5
@@ -219,6 +219,7 @@ class DCSSClustering(BaseEncoderClustering):
         image_shape: tuple[int, ...] | None = None,
         image_size: int | tuple[int, int] | None = None,
         on_error: Literal["raise", "skip"] = "raise",
+        metric: Literal["auto", "cosine", "euclidean"] = "auto",
         augment: Any = "auto",
         max_epochs: int | None = None,
         pretrain_epochs: int | None = None,
@@ -258,6 +259,7 @@ class DCSSClustering(BaseEncoderClustering):
         self.image_shape = image_shape
         self.image_size = image_size
         self.on_error = on_error
+        self.metric = metric
         self.augment = augment
         self.max_epochs = max_epochs
         self.pretrain_epochs = pretrain_epochs
@@ -387,8 +389,7 @@ class DCSSClustering(BaseEncoderClustering):
     def _learners(self, network: DCSSNetwork) -> list[nn.Parameter]:
         if not network.uses_mnet:
             return list(network.encoder.parameters())
-        trains_encoder = self.encoder_lr > 0
-        return [*(network.encoder.parameters() if trains_encoder else ()), *network.mnet.parameters()]
+        return [*(network.encoder.parameters() if self.encoder_lr > 0 else ()), *network.mnet.parameters()]
 
     def _fitted_attributes(self, module: DCSSNetwork, samples: ArraySamples, order: Sequence[int]) -> dict[str, Any]:
         centers = module.centers.cpu().numpy()[np.asarray(order)]

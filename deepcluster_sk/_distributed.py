@@ -81,6 +81,13 @@ class Ranks:
         """Sum of what every rank has, with gradients."""
         return values if self.size == 1 else self.gather(values[None], self.size).sum(0)
 
+    def total(self, values: Tensor) -> Tensor:
+        """Sum of what every rank has, without gradients."""
+        total = values.detach().clone(memory_format=torch.contiguous_format)
+        if self.size > 1:
+            dist.all_reduce(total, group=_group_for(total))
+        return total
+
     def gather_list(self, items: list[T]) -> list[T]:
         """The lists of all ranks, joined in order."""
         if self.size == 1:
@@ -151,24 +158,13 @@ class Ranks:
         )
         return lambda step: partial(averaged, step)
 
-    def check_same(self, name: str, value: Any) -> None:
-        """Raise on every rank if they do not all have the same ``value``."""
-        values = self.gather_list([value])
-        if any(other != value for other in values):
-            raise ValueError(f"{name} must be the same on every rank, got {dict(enumerate(values))}.")
-
-    @contextmanager
-    def synchronizing_batch_norm(self, network: nn.Module) -> Iterator[None]:
-        """Within, layers of batch norm take the statistics of the whole batch."""
-        replaced = [] if self.size == 1 else list(_batch_norms_within(network))
-        for parent, name, layer in replaced:
-            on_cpu = next(network.parameters()).device.type == "cpu"
-            parent.add_module(name, _SyncedOnCPU(layer, self) if on_cpu else _synced_on_gpu(layer))
-        try:
-            yield
-        finally:
-            for parent, name, layer in replaced:
-                parent.add_module(name, layer)
+    def check_same(self, values: dict[str, Any]) -> None:
+        """Raise on every rank if they do not all have the same ``values``, naming the first that differs."""
+        each = self.gather_list([values])
+        for name in values:
+            if any(other[name] != values[name] for other in each):
+                said = {rank: other[name] for rank, other in enumerate(each)}
+                raise ValueError(f"{name} must be the same on every rank, got {said}.")
 
     @contextmanager
     def as_one(self) -> Iterator[None]:
@@ -264,14 +260,7 @@ class _Gather(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Any:
         """What the losses of all ranks, each of the whole batch, have to say of this rank's rows."""
-        return ctx.ranks.part(_total(gradient)), None, None
-
-
-def _total(tensor: Tensor) -> Tensor:
-    """Sum over ranks, without a gradient."""
-    total = tensor.detach().clone(memory_format=torch.contiguous_format)
-    dist.all_reduce(total, group=_group_for(total))
-    return total
+        return ctx.ranks.part(ctx.ranks.total(gradient)), None, None
 
 
 class _Loss(nn.Module):
@@ -283,82 +272,3 @@ class _Loss(nn.Module):
 
     def forward(self, step: Callable[[Any], Tensor], batch: Any) -> Tensor:
         return step(batch)
-
-
-def _batch_norms_within(network: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:
-    """Every layer of batch norm, with the module that it is a child of and its name there."""
-    for parent in list(network.modules()):
-        for name, layer in list(parent.named_children()):
-            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-                yield parent, name, layer
-
-
-def _synced_on_gpu(layer: Any) -> nn.Module:
-    synced = nn.SyncBatchNorm.convert_sync_batchnorm(layer)
-    return synced.train(layer.training)
-
-
-class _SyncedOnCPU(nn.modules.batchnorm._BatchNorm):
-    """Batch norm over the batches of all ranks, which torch's SyncBatchNorm refuses on a CPU.
-
-    It shares the parameters and running statistics of the layer that it stands in for.
-    """
-
-    def __init__(self, layer: Any, ranks: Ranks) -> None:
-        super().__init__(layer.num_features, layer.eps, layer.momentum, affine=False, track_running_stats=False)
-        self.affine, self.track_running_stats = layer.affine, layer.track_running_stats
-        self.weight, self.bias = layer.weight, layer.bias
-        for name in ("running_mean", "running_var", "num_batches_tracked"):
-            setattr(self, name, getattr(layer, name))
-        self.ranks = ranks
-        self.train(layer.training)
-
-    def _check_input_dim(self, batch: Tensor) -> None:
-        """Any is right here that was right for the layer."""
-
-    def forward(self, batch: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(batch)
-        output, mean, variance, count = _BatchNormOverRanks.apply(batch, self.weight, self.bias, self.eps)
-        if self.running_mean is not None and self.num_batches_tracked is not None and self.running_var is not None:
-            self.num_batches_tracked.add_(1)
-            momentum = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
-            with torch.no_grad():
-                self.running_mean.lerp_(mean, momentum)
-                self.running_var.lerp_(variance * (count / (count - 1).clamp(min=1)), momentum)
-        return output
-
-
-class _BatchNormOverRanks(torch.autograd.Function):
-    """Batch norm by the mean and variance of the rows of all ranks."""
-
-    @staticmethod
-    def forward(ctx: Any, batch: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Any:
-        axes = [0, *range(2, batch.ndim)]
-        n_channels, n_here = batch.shape[1], batch.numel() // batch.shape[1]
-        variance, mean = torch.var_mean(batch.float(), axes, correction=0)
-        told = _total(torch.cat([n_here * mean, mean.new_tensor([n_here])]))
-        count, mean_of_all = told[-1], told[:-1] / told[-1]
-        # The spread around the mean of all, not a difference of squares, which rounding would leave little of.
-        variance_of_all = _total(n_here * (variance + (mean - mean_of_all).square())) / count
-        ctx.save_for_backward(batch, weight, mean_of_all, variance_of_all, count)
-        ctx.eps, ctx.shape = eps, (1, n_channels, *[1] * (batch.ndim - 2))
-        output = nn.functional.batch_norm(batch, mean_of_all, variance_of_all, weight, bias, eps=eps)
-        ctx.mark_non_differentiable(mean_of_all, variance_of_all, count)
-        return output, mean_of_all, variance_of_all, count
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor, *_: Any) -> Any:
-        batch, weight, mean, variance, count = ctx.saved_tensors
-        # As if the statistics did not depend on the batch, then what comes through them.
-        by_batch, by_weight, by_bias = torch.ops.aten.native_batch_norm_backward(
-            gradient, batch, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
-        )
-        inverse = (variance + ctx.eps).rsqrt()
-        scale = inverse if weight is None else inverse * weight
-        of_weight, of_bias = _total(torch.stack([by_weight, by_bias])) / count
-        slope = scale * inverse * of_weight
-        constant = scale * of_bias - slope * mean
-        by_batch -= (slope.view(ctx.shape) * batch + constant.view(ctx.shape)).to(by_batch.dtype)
-        return by_batch, by_weight if weight is not None else None, by_bias if weight is not None else None, None

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from deepcluster_sk._data import directions
+
 
 class Predictor(nn.Module):
     """From samples as the user has them to the probabilities of ``predict_proba``."""
@@ -20,12 +22,13 @@ class Predictor(nn.Module):
         own = copy.deepcopy(estimator.module_).cpu().requires_grad_(False)
         self.network = own.to(memory_format=torch.contiguous_format)
         self.represent, self.regrouped = estimator._represent, estimator._regrouped
-        self.scale = float(estimator._scaling.scale)
+        self.scale, self.to_unit = float(estimator._scaling.scale), estimator._scaling.to_unit
         self.register_buffer("offset", torch.as_tensor(estimator._scaling.offset, dtype=torch.float64))
 
     def forward(self, batch: Tensor) -> Tensor:
         """Probabilities (n, n_clusters) of samples (n, c, h, w) or (n, n_features), float32, not scaled."""
-        scaled = ((batch.double() - self.offset) / self.scale).float()
+        exact = directions(batch) if self.to_unit else batch.double()
+        scaled = ((exact - self.offset) / self.scale).float()
         return self.regrouped(*self.represent(self.network, scaled))
 
 

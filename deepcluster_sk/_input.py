@@ -172,7 +172,7 @@ def try_to_decode(path: str, size: tuple[int, int]) -> tuple[Any, str]:
 def _read_files(paths: list[str], size: tuple[int, int], on_error: str, fate: str, verbose: int, ranks: Ranks) -> Input:
     """Decode every file once, to know which can be read, and keep the images if they fit into memory."""
     shape = (3, *size)
-    ranks.check_same("The number of files of X", len(paths))
+    ranks.check_same({"The number of files of X": len(paths)})
     mine = ranks.part(paths)
     is_kept = fits(len(paths) * int(np.prod(shape)), ranks)
     images = np.empty((len(mine), *shape), np.uint8) if is_kept else None

@@ -77,7 +77,7 @@ class LazyArray:
 
 def kept_if_it_fits(array: LazyArray, what: str, verbose: int, ranks: Ranks = ALONE) -> Any:
     """All rows as an array, where that takes no more than a quarter of the memory; else what was given."""
-    ranks.check_same("The shape of X", array.shape)
+    ranks.check_same({"The shape of X": array.shape})
     if not fits(array.nbytes, ranks):
         return array
 

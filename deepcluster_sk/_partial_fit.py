@@ -18,6 +18,7 @@ from deepcluster_sk._monitor import Monitor
 from deepcluster_sk._progress import training
 from deepcluster_sk._regrouping import Split
 from deepcluster_sk._start import learn_labels
+from deepcluster_sk._synced_batch_norm import synchronizing_batch_norm
 from deepcluster_sk._torch_state import own_torch_state
 from deepcluster_sk._validation import all_or_nothing, make_seed, resolve_device
 
@@ -84,8 +85,8 @@ class PartialFitMixin(AfterFitMixin):
         """Raise for any parameter that is wrong whatever the data."""
 
     @abstractmethod
-    def _check_sizes(self, n_samples: int, ranks: Ranks) -> None:
-        """Raise for fewer samples, in all or trained on together, than there are ranks."""
+    def _check_ranks(self, X_shape: tuple[int, ...], ranks: Ranks) -> None:
+        """Raise if the ranks do not have the same parameters and X, or too little of it for each to have a part."""
 
     @abstractmethod
     def _runtime(self, samples: ArraySamples, seed: int, device: torch.device, ranks: Ranks) -> Runtime:
@@ -132,8 +133,7 @@ class PartialFitMixin(AfterFitMixin):
         if len(given.rows) < 2:
             raise ValueError(f"X has {len(given.rows)} sample(s) that can be used, and must have 2 or more.")
         samples, ranks = self._samples(given.rows), join_ranks()
-        ranks.check_same("The shape of X", given.rows.shape)
-        self._check_sizes(len(given.rows), ranks)
+        self._check_ranks(given.rows.shape, ranks)
         device, seed = ranks.device(resolve_device(self.device)), ranks.from_first(lambda: make_seed(self.random_state))
         n_epochs = _MORE_EPOCHS if self.max_epochs is None else min(_MORE_EPOCHS, self.max_epochs)
         (columns,) = self._apply(samples, lambda _, proba: (proba.argmax(1),))
@@ -145,7 +145,7 @@ class PartialFitMixin(AfterFitMixin):
             def logits_of(batch: Tensor) -> Tensor:
                 return self._represent(network, batch)[1].float().clamp_min(1e-30).log()
 
-            with explaining_lack_of_memory(runtime), ranks.synchronizing_batch_norm(network):
+            with explaining_lack_of_memory(runtime), synchronizing_batch_norm(network, ranks):
                 learn_more(
                     network,
                     logits_of,

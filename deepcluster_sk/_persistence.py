@@ -81,7 +81,7 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
         "fitted": plain(fitted),
         "regroupings": _regrouping.described(estimator._regroupings),
         "feature_names_in_": list(getattr(estimator, "feature_names_in_", [])),
-        "scaling": {"offset": offset, "scale": estimator._scaling.scale},
+        "scaling": {**vars(estimator._scaling), "offset": offset},
         "extra_state": state.get("_extra_state"),
         "tensors": {name: list(value.shape) for name, value in tensors.items()},
         "tensors_sha256": _digest(tensors),
@@ -184,12 +184,14 @@ def _plain_attributes(estimator: Any, description: dict[str, Any]) -> dict[str, 
 
 
 def _scaling(described: dict[str, Any], tensors: dict[str, Tensor]) -> Scaling:
-    offset, scale = described["offset"], described["scale"]
+    offset, scale, to_unit = described["offset"], described["scale"], described["to_unit"]
     offset = tensors["offset"].numpy() if offset is None else offset
     check_number("scale", scale, float, 0, low_open=True)
     if not np.isfinite(offset).all():
         raise ValueError(f"offset is {offset}")
-    return Scaling(offset, scale)
+    if not isinstance(to_unit, bool):
+        raise TypeError(f"to_unit is {to_unit!r}")
+    return Scaling(offset, scale, to_unit)
 
 
 def _read_description(path: Path) -> dict[str, Any]:

@@ -211,7 +211,8 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         check_fits(given.rows, self._sample_shape, type(self).__name__)
         if self._standardizes() and len(given.rows):
             array = at_hand(given.rows)
-            refuse_far_values(array, self._scaling.offset, self._scaling.scale)
+            if not self._scaling.to_unit:  # no direction is far from another
+                refuse_far_values(array, self._scaling.offset, self._scaling.scale)
             if array.ndim == 4:
                 warn_of_other_range(array, self._scaling.offset, self._scaling.scale)
         return given

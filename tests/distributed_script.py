@@ -18,6 +18,7 @@ from torch import nn
 
 from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering, _images, _input, _monitor
 from deepcluster_sk._distributed import join_ranks
+from deepcluster_sk._synced_batch_norm import synchronizing_batch_norm
 
 METHODS = {"DAC": DACClustering, "DCCM": DCCMClustering, "DCSS": DCSSClustering}
 RANK, SIZE = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
@@ -68,7 +69,7 @@ def parts(folder):
         of_each = ranks.sum((network[0].weight ** 2).sum() / ranks.size)  # what is summed over ranks
         return (features * weights[rows]).square().sum() + (features @ features.T).tanh().mean() + of_each
 
-    with ranks.synchronizing_batch_norm(network):
+    with synchronizing_batch_norm(network, ranks):
         loss = step(torch.arange(11))
         loss.backward()
         network.eval()
@@ -129,6 +130,7 @@ def edges(folder):
     images, seen = digits(200), {}
     dac = DACClustering(3, max_epochs=1, warmup_epochs=1, random_state=0)
     seen["other shape"] = raised(lambda: dac.fit(images[: 100 + RANK]))
+    seen["other parameter"] = raised(lambda: DACClustering(3 + RANK).fit(images))
     with_nan = images.copy()
     with_nan[150, 0, 0] = np.nan  # in the part of the last rank
     seen["NaN"] = raised(lambda: dac.fit(with_nan))

@@ -253,7 +253,7 @@ def test_frames_with_other_columns(Estimator):
 @pytest.mark.filterwarnings("ignore:X has values in")
 def test_values_far_from_those_of_the_fit(Estimator, X, sign):
     """They would overflow within the network, whatever their own size is."""
-    estimator = Estimator(3, **SHORT).fit(X * 1e-35)
+    estimator = Estimator(3, metric="euclidean", **SHORT).fit(X * 1e-35)
     refuse(
         estimator, "predict_proba", X * sign, ValueError, r"X is .*e\+3\d times the spread of the samples of fit away"
     )

@@ -101,6 +101,7 @@ def at_the_edges(tmp_path_factory):
     ("case", "message"),
     [
         ("other shape", "ValueError: The shape of X must be the same on every rank, got {0: (100, 1, 8, 8), 1: (101,"),
+        ("other parameter", "ValueError: n_clusters must be the same on every rank, got {0: 3, 1: 4}."),
         ("NaN", "ValueError: Input X contains NaN"),
     ],
 )
