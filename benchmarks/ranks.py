@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from _results import read_record, scores, update_record
 from sklearn.datasets import load_digits
+from torch.nn.parallel import DistributedDataParallel
 
 from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering, _monitor
 
@@ -51,7 +52,7 @@ class Steps:
     """Loss, time, and bytes sent by all ranks at each step of training.
 
     Bytes are counted where they pass, and predicted: all gather of s bytes from each of W ranks sends W (W - 1) s, and
-    the sum over ranks of s bytes, around a ring, 2 (W - 1) s. Gradients, which torch sums, are predicted apart.
+    the sum over ranks of s bytes, around a ring, 2 (W - 1) s. Gradients, which torch sums, are counted apart too.
     """
 
     def __init__(self) -> None:
@@ -59,9 +60,11 @@ class Steps:
         self.seconds: list[float] = []
         self.bytes: list[int] = []
         self.expected: list[int] = []
-        self.so_far = 0
+        self.gradients: list[int] = []
+        self.so_far = self.of_gradients = 0
         self.predict("all_gather", lambda ours, size: size * (size - 1) * ours[0].nbytes)
         self.predict("all_reduce", lambda ours, size: 2 * (size - 1) * ours.nbytes)
+        self.predict_gradients()
         add = _monitor.RunningMean.add
 
         def noting(mean, total, count):
@@ -69,7 +72,8 @@ class Steps:
                 self.losses.append(float(torch.as_tensor(total).detach()))
                 self.seconds.append(time.perf_counter())
                 self.bytes.append(loopback_bytes())
-                self.expected.append(self.so_far)
+                self.expected.append(self.so_far + self.of_gradients)
+                self.gradients.append(self.of_gradients)
             add(mean, total, count)
 
         _monitor.RunningMean.add = noting
@@ -83,6 +87,17 @@ class Steps:
             return collective(ours, *args, **kwargs)
 
         setattr(torch.distributed, name, predicting)
+
+    def predict_gradients(self) -> None:
+        """Add what a backward pass through torch's module should send: the sum of one gradient a parameter."""
+        forward = DistributedDataParallel.forward
+
+        def predicting(module, *args, **kwargs):
+            trained = sum(parameter.nbytes for parameter in module.parameters() if parameter.requires_grad)
+            self.of_gradients += 2 * (torch.distributed.get_world_size() - 1) * trained
+            return forward(module, *args, **kwargs)
+
+        DistributedDataParallel.forward = predicting
 
 
 def job(job: dict) -> None:
@@ -102,8 +117,7 @@ def job(job: dict) -> None:
     seen = {"seconds": time.perf_counter() - start, **scores(data.target, estimator.labels_)}
     seen |= {"labels": estimator.labels_.tolist(), "losses": steps.losses}
     seen |= {"step_seconds": np.diff(steps.seconds).tolist(), "step_bytes": np.diff(steps.bytes).tolist()}
-    seen["expected_bytes"] = np.diff(steps.expected).tolist()
-    seen["n_parameters"] = sum(parameter.numel() for parameter in estimator.module_.parameters())
+    seen |= {"expected_bytes": np.diff(steps.expected).tolist(), "gradient_bytes": np.diff(steps.gradients).tolist()}
     seen["epochs"] = len(estimator.history_)
     Path(job["out"]).write_text(json.dumps(seen))
 
@@ -195,10 +209,9 @@ def steps(seeds: list[int]) -> Iterator[tuple[dict, Callable[[], dict]]]:
 
 def step(part: str, size: int) -> dict:
     seen = run(size, part.partition(",")[0], params=USUAL[part])
-    keys = ("step_seconds", "step_bytes", "expected_bytes")
-    seconds, sent, expected = (float(np.median(seen[key][5:])) for key in keys)
-    gradients = 2 * (size - 1) * 4 * seen["n_parameters"]
-    return {"seconds": seconds, "bytes": sent, "expected_bytes": expected + gradients, "gradient_bytes": gradients}
+    keys = ("step_seconds", "step_bytes", "expected_bytes", "gradient_bytes")
+    medians = [float(np.median(seen[key][5:])) for key in keys]
+    return dict(zip(("seconds", "bytes", *keys[2:]), medians, strict=True))
 
 
 def killed(seeds: list[int]) -> Iterator[tuple[dict, Callable[[], dict]]]:
