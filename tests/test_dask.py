@@ -56,7 +56,7 @@ class Diary:
 
 
 @pytest.fixture(scope="module")
-def client(X):
+def client(X, splits):
     """Two workers as the guide starts them, and a dask that looks oftener than usual for copies to drop."""
     settings = {"distributed.scheduler.active-memory-manager.interval": "50ms"}
     with pytest.MonkeyPatch.context() as patch, dask.config.set(settings):
@@ -66,7 +66,7 @@ def client(X):
         with cluster, distributed.Client(cluster) as client:
             client.amm.stop()
             # What is sent again just after it was given up can be lost, so it is not given up between two tests.
-            kept = client.scatter([X], broadcast=True)
+            kept = client.scatter([X, *splits[0]], broadcast=True)
             yield client
             del kept
 
@@ -83,22 +83,27 @@ def X(digits):
     return digits[0][:150]
 
 
+@pytest.fixture(scope="module")
+def splits(X):
+    return list(FullData().split(X))
+
+
 def dac(**params):
     return DACClustering(4, **{"max_epochs": 3, "random_state": 0, **params})
 
 
-def search_of(estimator):
-    return GridSearchCV(estimator, {"lr": RATES}, scoring=augmentation_agreement_scorer, cv=FullData(), refit=False)
+def search_of(estimator, cv):
+    return GridSearchCV(estimator, {"lr": RATES}, scoring=augmentation_agreement_scorer, cv=cv, refit=False)
 
 
 @pytest.fixture(scope="module")
 def local_scores(X):
-    return search_of(dac()).fit(X).cv_results_["mean_test_score"]
+    return search_of(dac(), FullData()).fit(X).cv_results_["mean_test_score"]
 
 
-def scores_on(client, estimator, X):
-    with parallel_config("dask", client=client, scatter=[X]):
-        return search_of(estimator).fit(X).cv_results_["mean_test_score"]
+def scores_on(client, estimator, X, splits):
+    with parallel_config("dask", client=client, scatter=[X, *splits[0]]):
+        return search_of(estimator, splits).fit(X).cv_results_["mean_test_score"]
 
 
 def test_tasks_have_one_thread_of_torch(client):
@@ -107,25 +112,23 @@ def test_tasks_have_one_thread_of_torch(client):
     assert client.gather(tasks) == [1, 1]
 
 
-def test_search_gives_the_scores_of_this_process_and_sends_the_data_once(client, X, local_scores, diary):
+def test_search_gives_the_scores_of_this_process_and_sends_the_data_once(client, X, splits, local_scores, diary):
     def copies(dask_scheduler):
-        return [len(task.who_has) for task in dask_scheduler.tasks.values() if task.nbytes >= X.nbytes]
+        return [len(task.who_has) for key, task in dask_scheduler.tasks.items() if key.startswith("ndarray")]
 
     assert len(set(local_scores)) > 1
-    search = search_of(dac().set_callbacks(diary))
-    with parallel_config("dask", client=client, scatter=[X]):
-        assert_array_equal(search.fit(X).cv_results_["mean_test_score"], local_scores)
-        time.sleep(0.2)  # dask would have dropped a copy by now
-        assert client.run_on_scheduler(copies) == [2]
+    assert_array_equal(scores_on(client, dac().set_callbacks(diary), X, splits), local_scores)
+    time.sleep(0.2)  # dask would have dropped a copy by now
+    assert client.run_on_scheduler(copies) == [2, 2]  # X, and the indices of all samples
     assert diary.processes() == set(client.run(os.getpid).values())
 
 
 @pytest.mark.parametrize("with_checkpoints", [False, True])
-def test_search_survives_a_worker_that_is_killed(client, X, local_scores, diary, tmp_path, with_checkpoints):
+def test_search_survives_a_worker_that_is_killed(client, X, splits, local_scores, diary, tmp_path, with_checkpoints):
     folder = tmp_path / "checkpoints" if with_checkpoints else None
     diary.kill = RATES[-1], 4
     estimator = dac(checkpoint_dir=folder, checkpoint_every=0).set_callbacks(diary)
-    assert_array_equal(scores_on(client, estimator, X), local_scores)
+    assert_array_equal(scores_on(client, estimator, X, splits), local_scores)
     assert (diary.folder / "killed").exists()
     # The epoch at whose end it was killed is trained again; without checkpoints all before it, too.
     n_again = len(diary.epochs(RATES[-1])) - len(set(diary.epochs(RATES[0])))
@@ -141,14 +144,14 @@ def test_restarts_come_back_as_they_are_fitted_here(client, X):
         assert_array_equal(fitted.labels_, clone(estimator).fit(X).labels_)
 
 
-def test_epochs_are_logged_where_the_search_was_started(client, X, caplog):
+def test_epochs_are_logged_where_the_search_was_started(client, X, splits, caplog):
     def log_epochs():
         logging.getLogger("deepcluster_sk").setLevel(logging.INFO)
 
     client.register_worker_callbacks(log_epochs)
     client.forward_logging("deepcluster_sk")
     with caplog.at_level(logging.INFO, "deepcluster_sk"):
-        scores_on(client, dac(), X)
+        scores_on(client, dac(), X, splits)
         client.unforward_logging("deepcluster_sk")
     lines = [record.getMessage() for record in caplog.records if record.name == "deepcluster_sk"]
     assert sum(line.startswith("DAC epoch 3/3") for line in lines) == len(RATES)
