@@ -15,7 +15,7 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import Tags
 from torch import Tensor, nn
 
-from deepcluster_sk._checkpoint import Journal, fingerprint, opened, parse_interval
+from deepcluster_sk._checkpoint import Journal, fingerprint, opened, parse_interval, plain
 from deepcluster_sk._data import ArraySamples, Scaling
 from deepcluster_sk._diagnostics import N_TRANSFORMED, Run, fit_report, used_first
 from deepcluster_sk._distributed import Ranks, by_all_ranks, join_ranks
@@ -40,9 +40,7 @@ from deepcluster_sk.augment import Augmentation, check_augmentation, resolve_aug
 from deepcluster_sk.metrics._neighbors import neighbor_agreement
 
 # Parameters that ranks may have their own of: the seed is that of rank 0, which alone prints and writes.
-_OF_EACH_RANK = ("device", "verbose", "random_state", "checkpoint_dir")
-# Values of parameters that can be compared.
-_PLAIN = (str, int, float, tuple)
+_OF_EACH_RANK = ("device", "verbose", "random_state", "checkpoint_dir", "checkpoint_every")
 # Vectors of so many features are compared by direction unless the user says otherwise.
 _LONG = 64
 
@@ -50,6 +48,13 @@ _LONG = 64
 def own_copy(network: Any) -> Any:
     """The user's module as a copy on the CPU in float32, which training may change; anything else as it is."""
     return copy.deepcopy(network).cpu().float() if isinstance(network, nn.Module) else network
+
+
+def comparable(value: Any) -> Any:
+    """What ranks compare of a parameter: a number, name or size itself, of anything else the type."""
+    value = tuple(value) if isinstance(value, list) else value
+    told = value is None or isinstance(value, str | int | float | tuple | np.generic)
+    return plain(value) if told else type(value).__name__
 
 
 class BaseDeepClustering(
@@ -81,8 +86,12 @@ class BaseDeepClustering(
             return Scaling(offset=0.0, scale=1.0)
         if given.paths is not None:
             return Scaling(offset=0.0, scale=255.0)
-        is_long = given.rows.ndim == 2 and given.rows.shape[1] >= _LONG
-        return Scaling.of(given.rows, ranks, to_unit=self.metric == "cosine" or (self.metric == "auto" and is_long))
+        return Scaling.of(given.rows, ranks, to_unit=self._compares_directions(given.rows.shape))
+
+    def _compares_directions(self, shape: tuple[int, ...]) -> bool:
+        """Whether samples, of this shape in all, are vectors whose lengths do not count."""
+        is_long = len(shape) == 2 and shape[1] >= _LONG
+        return self.metric == "cosine" or (self.metric == "auto" and is_long)
 
     def _check_params(self) -> None:
         """Raise for any parameter that is wrong whatever the data; subclasses add their own."""
@@ -181,9 +190,9 @@ class BaseDeepClustering(
 
     def _check_ranks(self, X_shape: tuple[int, ...], ranks: Ranks) -> None:
         """Raise if the ranks do not have the same parameters and X, or too little of it for each to have a part."""
-        plain = {name: value for name, value in self.get_params(deep=False).items() if isinstance(value, _PLAIN)}
-        compared = {name: value for name, value in plain.items() if name not in _OF_EACH_RANK}
-        ranks.check_same({"The shape of X": X_shape, **compared})
+        params = {name: comparable(value) for name, value in self.get_params(deep=False).items()}
+        shared = {name: value for name, value in params.items() if name not in _OF_EACH_RANK}
+        ranks.check_same({"The shape of X": X_shape, **shared})
         for name, value in {"n_samples": X_shape[0], "batch_size": self.batch_size, **self._block_sizes()}.items():
             if value < ranks.size:
                 raise ValueError(f"{name}={value} must not be less than {ranks.size}, the processes of the fit.")
@@ -286,7 +295,11 @@ class BaseDeepClustering(
             (moved, _) = apply(indices=some, augment=runtime.augment)
             agreement = float((labels[some.numpy()] == moved).mean())
         elif self.n_init > 1:
-            of_neighbors = runtime.ranks.from_first(lambda: neighbor_agreement(samples.array, labels))
+
+            def read(some: NDArray[np.intp]) -> NDArray[np.float32]:
+                return samples.batch(torch.from_numpy(some)).numpy()
+
+            of_neighbors = runtime.ranks.from_first(lambda: neighbor_agreement(read, labels))
         return Run(
             network=network,
             history=monitor.history,

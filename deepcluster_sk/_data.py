@@ -55,11 +55,12 @@ class Scaling:
 
     For images, offset and offset + scale are the smallest and the largest value seen, whatever the dtype; for files
     they are 0 and 255. One scale for all features keeps the distances between samples what they were, up to a factor.
+    With ``to_unit``, raw is first divided by its length.
     """
 
     offset: float | NDArray[np.float64]  # () or (n_features,)
     scale: float
-    to_unit: bool = False  # whether a vector is divided by its length before
+    to_unit: bool = False
 
     @classmethod
     def of(cls, rows: NDArray[Any] | LazyArray, ranks: Ranks = ALONE, *, to_unit: bool = False) -> "Scaling":
@@ -79,8 +80,11 @@ def at_hand(rows: NDArray[Any] | LazyArray) -> NDArray[Any]:
 
 
 def directions(vectors: Tensor) -> Tensor:
-    """Vectors (n, d) divided by their lengths, in float64, as squares might overflow in float32; zeros stay so."""
-    return F.normalize(vectors.double(), eps=1e-300)
+    """Vectors (n, d) divided by their lengths, in float64, as squares might overflow in float32.
+
+    Those of length 0 stay so, and any shorter than 1e-37 are close to it: squares of less might underflow in float64.
+    """
+    return F.normalize(vectors.double(), eps=1e-37)
 
 
 def moments(array: NDArray[Any], ranks: Ranks = ALONE, *, to_unit: bool = False) -> tuple[NDArray[np.float64], float]:
@@ -90,7 +94,8 @@ def moments(array: NDArray[Any], ranks: Ranks = ALONE, *, to_unit: bool = False)
     """
 
     def read(block: slice) -> NDArray[Any]:
-        return directions(torch.from_numpy(np.float64(array[block]))).numpy() if to_unit else array[block]
+        rows = array[block]
+        return directions(torch.from_numpy(rows.astype(np.float64))).numpy() if to_unit else rows
 
     axes = (0, *range(2, array.ndim))
     n_rows = max(1, _BLOCK * len(array) // array.size)
@@ -103,8 +108,9 @@ def moments(array: NDArray[Any], ranks: Ranks = ALONE, *, to_unit: bool = False)
     centers = mean.reshape(-1, *[1] * (array.ndim - 2))
     squares = sum(ranks.gather_list([float(np.square(read(block) - centers).sum()) for block in blocks]))
     std = float(np.sqrt(squares / array.size))
-    # What rounding leaves of samples that are all equal is no spread.
-    return mean, std if std > 1e-12 * np.abs(mean).max() else 0.0
+    # What rounding leaves of samples that are all equal, or have all one direction, is no spread.
+    rounding = np.finfo(array.dtype).eps if to_unit and array.dtype.kind == "f" else 0.0
+    return mean, std if std > max(1e-12, rounding) * np.abs(mean).max() else 0.0
 
 
 class ArraySamples:

@@ -43,7 +43,7 @@ class DCCMClustering(LoopClustering):
         What files do that cannot be read: raise a ValueError that names them, or be left out, with a warning.
     metric : {"auto", "cosine", "euclidean"}, default="auto"
         How feature vectors are compared: by direction, each divided by its length first, or as they are. "auto" is
-        "cosine" from 64 features on, as suits the embeddings of networks. Images are taken as they are.
+        "cosine" from 64 features on. Images are taken as they are.
     augment : "auto", None or callable, default="auto"
         Random transforms of training samples: see :func:`~deepcluster_sk.augment.resolve_augmentation`. "auto" never
         mirrors gray images (of one channel, or of equal ones) and is wider than the papers' set, which is

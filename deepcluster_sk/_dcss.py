@@ -54,8 +54,8 @@ class DCSSClustering(BaseEncoderClustering):
     on_error : {"raise", "skip"}, default="raise"
         What files do that cannot be read: raise a ValueError that names them, or be left out, with a warning.
     metric : {"auto", "cosine", "euclidean"}, default="auto"
-        How feature vectors are compared: by direction, each divided by its length first, or as they are. "auto" is
-        "cosine" from 64 features on, as suits the embeddings of networks. Images are taken as they are.
+        How feature vectors, or those of a transformer as ``encoder``, are compared: by direction, each divided by its
+        length first, or as they are. "auto" is "cosine" from 64 features on. What modules of yours get stays as it is.
     augment : "auto", None or callable, default="auto"
         Random transforms of training samples: see :func:`~deepcluster_sk.augment.resolve_augmentation`. "auto" never
         mirrors gray images (of one channel, or of equal ones) and is wider than the papers' set, which is

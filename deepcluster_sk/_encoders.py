@@ -75,7 +75,7 @@ class BaseEncoderClustering(BaseDeepClustering):
             return super()._samples_to_fit(given, ranks)
         self._given_shape = tuple(given.rows.shape[1:])
         vectors = transformed(self.encoder_, given.rows)
-        return ArraySamples(vectors, Scaling.of(vectors))
+        return ArraySamples(vectors, Scaling.of(vectors, to_unit=self._compares_directions(vectors.shape)))
 
     def _samples(self, rows: Any) -> ArraySamples:
         transformer = self._transformer()

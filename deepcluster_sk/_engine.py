@@ -81,7 +81,7 @@ class Runtime:
     def read(self, samples: Samples, indices: Tensor) -> Tensor:
         """Read samples by index, onto the device."""
         raw = samples.raw(indices)
-        if raw.is_floating_point():  # in float64 some devices cannot hold it, and none can hurry it
+        if raw.is_floating_point() or raw.ndim == 2:  # in float64 some devices cannot hold it, and none can hurry it
             return self._in_order(to_device(samples.scaled(raw), self.device))
         return self._in_order(samples.scaled(to_device(raw, self.device)))
 

@@ -131,6 +131,11 @@ def edges(folder):
     dac = DACClustering(3, max_epochs=1, warmup_epochs=1, random_state=0)
     seen["other shape"] = raised(lambda: dac.fit(images[: 100 + RANK]))
     seen["other parameter"] = raised(lambda: DACClustering(3 + RANK).fit(images))
+    seen["none there"] = raised(lambda: DACClustering(3, max_epochs=2 if RANK else None).fit(images))
+    seen["other network"] = raised(lambda: DACClustering(3, network=nn.Linear(64, 3) if RANK else "mlp").fit(images))
+    same = {"n_clusters": np.int64(2) if RANK else 2, "image_shape": [8, 8] if RANK else (8, 8)}
+    alike = DACClustering(**same, max_epochs=1, warmup_epochs=0, checkpoint_every=10 * (1 + RANK))
+    seen["written otherwise"] = alike.fit(images.reshape(200, 64)).labels_
     with_nan = images.copy()
     with_nan[150, 0, 0] = np.nan  # in the part of the last rank
     seen["NaN"] = raised(lambda: dac.fit(with_nan))

@@ -102,6 +102,8 @@ def at_the_edges(tmp_path_factory):
     [
         ("other shape", "ValueError: The shape of X must be the same on every rank, got {0: (100, 1, 8, 8), 1: (101,"),
         ("other parameter", "ValueError: n_clusters must be the same on every rank, got {0: 3, 1: 4}."),
+        ("none there", "ValueError: max_epochs must be the same on every rank, got {0: None, 1: 2}."),
+        ("other network", "ValueError: network must be the same on every rank, got {0: 'mlp', 1: 'Linear'}."),
         ("NaN", "ValueError: Input X contains NaN"),
     ],
 )
@@ -109,6 +111,11 @@ def test_what_one_rank_refuses_all_refuse(at_the_edges, case, message):
     _, _, ranks = at_the_edges
     for rank in ranks:
         assert rank[case].startswith(message)
+
+
+def test_parameters_may_be_written_otherwise(at_the_edges):
+    _, _, (first, second) = at_the_edges
+    assert_array_equal(first["written otherwise"], second["written otherwise"])
 
 
 def test_no_seed_is_one_seed(at_the_edges):

@@ -38,6 +38,17 @@ def test_feature_vectors(ending, tmp_path):
     assert_allclose(run(tmp_path / f"program{ending}", wine), fitted.predict_proba(wine), atol=1e-5)
 
 
+@pytest.mark.parametrize("ending", [".pt2", ".onnx"])
+def test_vectors_compared_by_direction(ending, tmp_path):
+    vectors = X.reshape(-1, 64).astype(np.float32)
+    fitted = DACClustering(n_clusters=4, max_epochs=2, random_state=0).fit(vectors[:200])
+    fitted.export(tmp_path / f"program{ending}")
+    some = vectors[:50] * np.logspace(-30, 30, 50, dtype=np.float32)[:, None]
+    some[0] = 0
+    expected = fitted.predict_proba(np.concatenate([some[:1], vectors[1:50]]))
+    assert_allclose(run(tmp_path / f"program{ending}", some), expected, atol=1e-5)
+
+
 def test_what_cannot_be_exported(tmp_path):
     with pytest.raises(NotFittedError):
         DACClustering().export(tmp_path / "a.onnx")

@@ -1,5 +1,6 @@
 """Whether neighbours share a cluster, and what agreement is beyond chance; no true labels used."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,8 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
 from deepcluster_sk._validation import as_array
+
+Read = Callable[[NDArray[np.intp]], NDArray[Any]]
 
 # Scores that take time proportional to n² are taken on this many samples, drawn by a fixed seed.
 _N_SAMPLES = 10_000
@@ -48,7 +51,8 @@ def neighbor_agreement_score(X: ArrayLike, labels: ArrayLike) -> float:
     Neighbours are by Euclidean distance among the first 64 principal components of X itself, of 10,000 samples if there
     are more. No embedding enters, so methods and settings with the same number of clusters can be compared. Joining
     clusters that lie apart costs nothing, so it finds too few clusters rather than too many; where neighbours in X mean
-    nothing, as with photographs, neither does this.
+    nothing, as with photographs, neither does this. Where directions count more than lengths, give unit vectors; and do
+    not choose the estimators' ``metric`` by it, since it takes sides.
 
     Examples
     --------
@@ -62,25 +66,29 @@ def neighbor_agreement_score(X: ArrayLike, labels: ArrayLike) -> float:
         raise ValueError(
             f"X has {len(samples)} samples and labels {len(labels)}; both need the same number, 2 or more."
         )
-    return neighbor_agreement(samples, labels)
+    return neighbor_agreement(lambda some: samples[some], labels)
 
 
-def neighbor_agreement(rows: Any, labels: NDArray[Any]) -> float:
-    """:func:`neighbor_agreement_score` of what is indexed like an array, and is not checked."""
+def neighbor_agreement(read: Read, labels: NDArray[Any]) -> float:
+    """:func:`neighbor_agreement_score` of samples that ``read`` gives by their indices, and that are not checked."""
     some = some_rows(len(labels))
     labels = labels[some]
-    neighbors = _neighbors(rows[some])
+    neighbors = _neighbors(read, some)
     return beyond_chance(float((labels[neighbors] == labels[:, None]).mean()), labels)
 
 
-def _neighbors(samples: NDArray[Any]) -> NDArray[np.intp]:
+def _neighbors(read: Read, indices: NDArray[np.intp]) -> NDArray[np.intp]:
     """Indices (n, 5) of each sample's nearest others among the principal components."""
-    portions = [portion.reshape(len(portion), -1) for portion in np.array_split(samples, -(-len(samples) // _N_FITTED))]
-    subset = portions[0].astype(np.float32)
+
+    def flat(portion: NDArray[np.intp]) -> NDArray[np.float32]:
+        return read(portion).reshape(len(portion), -1).astype(np.float32)
+
+    portions = np.array_split(indices, -(-len(indices) // _N_FITTED))
+    subset = flat(portions[0])
     with np.errstate(invalid="ignore"):  # samples that are all equal have no variance to take ratios of
         components = PCA(min(_N_COMPONENTS, *subset.shape), random_state=0).fit(subset)
     components.set_output(transform="default")  # whatever the user's own configuration is
-    points = np.concatenate([components.transform(portion.astype(np.float32)) for portion in portions])
+    points = np.concatenate([components.transform(flat(portion)) for portion in portions])
     search = NearestNeighbors(n_neighbors=min(_N_NEIGHBORS, len(points) - 1)).fit(points)
     return search.kneighbors(return_distance=False)
 
