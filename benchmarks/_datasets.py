@@ -2,8 +2,8 @@
 
 These download to DIR, but for ImageNet's, which must be put there as folders. A file holds arrays X (n, h, w) or
 (n, h, w, c) and y (n,). A name may end in "-first-10000", for as many of the first images, or in "-random-3000", for
-as many drawn at random, and then in "-r0.1", for classes of unequal sizes. Labels come along for scoring; no fit sees
-them.
+as many drawn at random, then in "-r0.1", for classes of unequal sizes, and then in "-flat", for images as vectors.
+Labels come along for scoring; no fit sees them.
 """
 
 import pickle
@@ -38,8 +38,8 @@ class DataSet(NamedTuple):
 
 def load(name: str, data_dir: str | Path) -> tuple[Images, Labels]:
     """Images and true classes of a data set or a part of it."""
-    match = re.fullmatch(r"(.+?)(?:-(first|random)-(\d+))?(?:-r(0\.\d+|1))?", name)
-    base, part, size, rate = match.groups()
+    match = re.fullmatch(r"(.+?)(?:-(first|random)-(\d+))?(?:-r(0\.\d+|1))?(-flat)?", name)
+    base, part, size, rate, flat = match.groups()
     if base not in DATA_SETS:
         raise ValueError(f"data set {base!r} must be one of {', '.join(DATA_SETS)}.")
     path = Path(data_dir) / f"{base.replace('-', '_')}.npz"
@@ -51,7 +51,8 @@ def load(name: str, data_dir: str | Path) -> tuple[Images, Labels]:
     rows = np.arange(len(X)) if part != "random" else np.random.default_rng(0).permutation(len(X))
     rows = rows[: int(size) if size else None]
     X, y = X[rows], np.asarray(y)[rows].astype(np.int64)
-    return thin(X, y, float(rate)) if rate else (X, y)
+    X, y = thin(X, y, float(rate)) if rate else (X, y)
+    return (X.reshape(len(X), -1) if flat else X), y
 
 
 def thin(X: Images, y: Labels, rate: float) -> tuple[Images, Labels]:

@@ -23,6 +23,7 @@ TITLES = {
     "departures": "Where the defaults depart from the papers, one at a time",
     "pair-sampling": "Pair sampling of DCCM, V1 to V4 (supplement, Table 3)",
     "one-network": "DAC and DCCM with one network (DCCM, Table 5)",
+    "metric": "Vectors of 64 and 784 pixels as they are, and by direction (metric)",
     "by-epoch": "By epoch (DCCM, Figure 5; DAC, Figure 4; DCSS, Figure 3)",
     "other-clusterers": "Other clusterers on DAC's label features (DAC, Table 3)",
     "transfer": "Accuracy of a classifier on frozen features (DCCM, Figure 4)",
@@ -45,6 +46,8 @@ NOTES = {
     "mnist-10k": f"{PAPERS} They are of all 70,000 images. {PRETRAINING}",
     "fashion-mnist-10k": f"{PAPERS} They are of all 70,000 images. {PRETRAINING}",
     "one-network": "DCSS is not among them: it needs a decoder, which the network of DAC's paper has none of.",
+    "metric": "The default is by direction from 64 features on; embeddings of a network are in the table of frozen "
+    "features.",
     "departures": "Every row has one setting changed. The second table takes rows as settings to choose among: how "
     "well each criterion ranks them, and how much ACC its pick loses against the best. Rows with other transforms are "
     "left out of it, since how many samples survive one depends on what it does.",

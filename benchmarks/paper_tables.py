@@ -225,6 +225,11 @@ def departures() -> dict[str, Measure]:
     }
 
 
+def metrics() -> dict[str, Measure]:
+    """Vectors as they are, and their directions."""
+    return {name: row for method in THREE for name, row in varied(method, "metric", ("euclidean", "cosine")).items()}
+
+
 def growing(n_classes: tuple[int, ...]) -> dict[str, Measure]:
     return {f"{method}, {n} classes": of_classes(n, by_default(method)) for n in n_classes for method in FULL}
 
@@ -304,6 +309,11 @@ def cells(seeds: list[int]) -> dict[str, list[Cell]]:
             *side_table("departures", "mnist-first-4000-r0.1", departures(), one, 0.9),
         ],
         "one-network": side_table("one-network", SUBSET, one_network(), one, 6.0),
+        "metric": [
+            cell
+            for data in ("digits-flat", "mnist-first-4000-flat", "fashion-mnist-first-4000-flat")
+            for cell in side_table("metric", data, metrics(), seeds, 1.0)
+        ],
         "by-epoch": measurements(
             "by-epoch",
             "digits",

@@ -116,8 +116,8 @@ class PartialFitMixin(AfterFitMixin):
         -------
         self : object
             ``labels_`` and ``fit_report_`` are of X, ``history_`` has the new epochs behind the others, and
-            ``n_samples_seen_`` counts X too. ``n_init``, ``metric``, ``checkpoint_dir`` and callbacks have no part in it. An
-            estimator that is not fitted is fitted.
+            ``n_samples_seen_`` counts X too. ``n_init``, ``metric``, ``checkpoint_dir`` and callbacks have no part in
+            it. An estimator that is not fitted is fitted.
 
         Raises
         ------

@@ -230,6 +230,8 @@ def test_parts_of_a_data_set_by_name(tmp_path):
     first, labels = _datasets.load("fashion-mnist-first-20000", tmp_path)
     assert_array_equal(first, X[:20_000])
     assert_array_equal(labels, y[:20_000])
+    flat, _ = _datasets.load("fashion-mnist-first-20000-flat", tmp_path)
+    assert_array_equal(flat, first.reshape(20000, -1))
     thinned, labels = _datasets.load("fashion-mnist-first-20000-r0.1", tmp_path)
     assert_array_equal(thinned[:, 0, 0] % 10, labels)
     np.testing.assert_allclose(np.bincount(labels) / 2000, np.linspace(0.1, 1, 10), atol=0.04)
