@@ -225,7 +225,10 @@ class AfterFitMixin(PredictionMixin):
         rows = self._read(X).rows
         n_trained = len(self.labels_)
         if len(rows) != n_trained:
-            raise ValueError(f"X has {len(rows)} samples, and must be the {n_trained} that labels_ are of.")
+            raise ValueError(
+                f"X has {len(rows)} samples, and must be the {n_trained} that labels_ are of, those of the last fit or "
+                "partial_fit."
+            )
         samples = self._samples(rows)
         n_others = int((self._labels_and_confidence(samples)[0] != self.labels_).sum())
         if n_others > _TOLERATED * n_trained:

@@ -16,14 +16,15 @@ from sklearn.utils import Tags
 from torch import Tensor, nn
 
 from deepcluster_sk._checkpoint import Journal, fingerprint, opened, parse_interval, plain
-from deepcluster_sk._data import ArraySamples, Scaling
+from deepcluster_sk._data import ArraySamples
 from deepcluster_sk._diagnostics import N_TRANSFORMED, Run, fit_report, used_first
 from deepcluster_sk._distributed import Ranks, by_all_ranks, join_ranks
 from deepcluster_sk._engine import Runtime, explaining_lack_of_memory, resolve_precision, settle_batch_norm
 from deepcluster_sk._input import Input, read_input
 from deepcluster_sk._monitor import Monitor
 from deepcluster_sk._partial_fit import PartialFitMixin
-from deepcluster_sk._progress import training
+from deepcluster_sk._progress import note, training
+from deepcluster_sk._scaling import Scaling
 from deepcluster_sk._signals import StopRequest, noting_signals
 from deepcluster_sk._start import default_epochs
 from deepcluster_sk._synced_batch_norm import synchronizing_batch_norm
@@ -245,8 +246,10 @@ class BaseDeepClustering(
         Callbacks are ``told`` of it through their context, with X and y, and the user by a function of the record.
         """
         runtime, network = self._prepared(samples, seed, device, ranks)
+        verbose = int(self.verbose) if ranks.is_first else 0
         finished = None if journal is None else journal.finished()
-        if finished is not None:
+        if journal is not None and finished is not None:
+            note(f"already finished in {journal.folder}", verbose)
             return Run.restored(network, finished)
         context, X, y, show = told
         history: list[dict[str, Any]] = []  # the monitor itself, asked from within, would outlive the fit in a cycle
@@ -265,6 +268,8 @@ class BaseDeepClustering(
 
         journaled: dict[str, Any] = {"generator": runtime.generator, "journal": journal, "stop_request": stop_request}
         monitor = Monitor(begin, end, show, history, **journaled, ranks=ranks)
+        if journal is not None and history:
+            note(f"going on in {history[-1]['phase']} epoch {history[-1]['epoch'] + 1}, from {journal.folder}", verbose)
         with explaining_lack_of_memory(runtime), synchronizing_batch_norm(network, ranks):
             converged = self._train(network, samples, runtime, monitor)
             settle_batch_norm(network, samples, runtime)

@@ -4,21 +4,16 @@ Everything behind it asks a :class:`Samples` for a batch by index. Arrays and me
 Datasets and images to be resized come as a :class:`~deepcluster_sk._lazy.LazyArray` if memory cannot hold them.
 """
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from deepcluster_sk._distributed import ALONE, Ranks
 from deepcluster_sk._lazy import LazyArray
-
-# Numbers read at a time where statistics of all samples are taken.
-_BLOCK = 2**21
+from deepcluster_sk._scaling import Scaling, at_hand, directions, moments
 
 
 class Samples(Protocol):
@@ -47,70 +42,6 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda" and torch.cuda.is_available():
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """``(raw - offset) / scale``: images to [0, 1], feature vectors to mean 0 and overall standard deviation 1.
-
-    For images, offset and offset + scale are the smallest and the largest value seen, whatever the dtype; for files
-    they are 0 and 255. One scale for all features keeps the distances between samples what they were, up to a factor.
-    With ``to_unit``, raw is first divided by its length.
-    """
-
-    offset: float | NDArray[np.float64]  # () or (n_features,)
-    scale: float
-    to_unit: bool = False
-
-    @classmethod
-    def of(cls, rows: NDArray[Any] | LazyArray, ranks: Ranks = ALONE, *, to_unit: bool = False) -> "Scaling":
-        """Scaling of training data by their range (images) or their moments (vectors)."""
-        array = at_hand(rows)
-        if array.ndim == 2:
-            mean, std = moments(array, ranks, to_unit=to_unit)
-            return cls(mean, std or 1.0, to_unit)
-        mine = ranks.part(array)
-        low, high = min(ranks.gather_list([float(mine.min())])), max(ranks.gather_list([float(mine.max())]))
-        return cls(low, (high - low) or 1.0)
-
-
-def at_hand(rows: NDArray[Any] | LazyArray) -> NDArray[Any]:
-    """What statistics of all rows are taken of: these, or some of them if they are made anew each time."""
-    return rows.some() if isinstance(rows, LazyArray) else rows
-
-
-def directions(vectors: Tensor) -> Tensor:
-    """Vectors (n, d) divided by their lengths, in float64, as squares might overflow in float32.
-
-    Those of length 0 stay so, and any shorter than 1e-37 are close to it: squares of less might underflow in float64.
-    """
-    return F.normalize(vectors.double(), eps=1e-37)
-
-
-def moments(array: NDArray[Any], ranks: Ranks = ALONE, *, to_unit: bool = False) -> tuple[NDArray[np.float64], float]:
-    """Mean of each channel (axis 1) and standard deviation around it, over all; each rank reads its blocks.
-
-    They are those of vectors divided by their lengths with ``to_unit``.
-    """
-
-    def read(block: slice) -> NDArray[Any]:
-        rows = array[block]
-        return directions(torch.from_numpy(rows.astype(np.float64))).numpy() if to_unit else rows
-
-    axes = (0, *range(2, array.ndim))
-    n_rows = max(1, _BLOCK * len(array) // array.size)
-    blocks = ranks.part([slice(start, start + n_rows) for start in range(0, len(array), n_rows)])
-    total = np.zeros(array.shape[1])
-    for block in blocks:
-        total += read(block).sum(axis=axes, dtype=np.float64)
-    total = ranks.sum(torch.from_numpy(total)).numpy()
-    mean = total * array.shape[1] / array.size
-    centers = mean.reshape(-1, *[1] * (array.ndim - 2))
-    squares = sum(ranks.gather_list([float(np.square(read(block) - centers).sum()) for block in blocks]))
-    std = float(np.sqrt(squares / array.size))
-    # What rounding leaves of samples that are all equal, or have all one direction, is no spread.
-    rounding = np.finfo(array.dtype).eps if to_unit and array.dtype.kind == "f" else 0.0
-    return mean, std if std > max(1e-12, rounding) * np.abs(mean).max() else 0.0
 
 
 class ArraySamples:

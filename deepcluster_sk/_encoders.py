@@ -21,10 +21,11 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from deepcluster_sk._base import BaseDeepClustering, own_copy
-from deepcluster_sk._data import ArraySamples, Scaling, at_hand
+from deepcluster_sk._data import ArraySamples
 from deepcluster_sk._distributed import Ranks
 from deepcluster_sk._input import Input
 from deepcluster_sk._lazy import LazyArray
+from deepcluster_sk._scaling import Scaling, at_hand
 from deepcluster_sk._torch_state import own_torch_state
 from deepcluster_sk._validation import make_seed
 from deepcluster_sk.networks import DCSSNetwork, build_autoencoder

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deepcluster_sk._data import directions
+from deepcluster_sk._scaling import directions
 
 
 class Predictor(nn.Module):

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from deepcluster_sk import _regrouping
 from deepcluster_sk._checkpoint import plain, write_bytes
-from deepcluster_sk._data import Scaling
+from deepcluster_sk._scaling import Scaling
 from deepcluster_sk._validation import check_number
 from deepcluster_sk._version import __version__
 

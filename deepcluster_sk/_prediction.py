@@ -14,18 +14,17 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from deepcluster_sk._data import ArraySamples, at_hand
+from deepcluster_sk._data import ArraySamples
 from deepcluster_sk._distributed import ALONE, Ranks
 from deepcluster_sk._engine import Runtime, infer
 from deepcluster_sk._input import Input, read_input
 from deepcluster_sk._regrouping import Merge, Split
+from deepcluster_sk._scaling import check_scale
 from deepcluster_sk._torch_state import own_torch_state
 from deepcluster_sk._validation import (
     check_fits,
     check_number,
-    refuse_far_values,
     refuse_single_image,
-    warn_of_other_range,
 )
 from deepcluster_sk.augment import Augmentation, resolve_augmentation
 
@@ -210,11 +209,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         given = read_input(self, X, self._sample_shape, fate)
         check_fits(given.rows, self._sample_shape, type(self).__name__)
         if self._standardizes() and len(given.rows):
-            array = at_hand(given.rows)
-            if not self._scaling.to_unit:  # no direction is far from another
-                refuse_far_values(array, self._scaling.offset, self._scaling.scale)
-            if array.ndim == 4:
-                warn_of_other_range(array, self._scaling.offset, self._scaling.scale)
+            check_scale(given.rows, self._scaling)
         return given
 
     def _apply(

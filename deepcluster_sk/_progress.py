@@ -12,6 +12,13 @@ Show = Callable[[int, dict[str, Any], int], None]
 logger = logging.getLogger("deepcluster_sk")
 
 
+def note(line: str, verbose: int) -> None:
+    """Log a line, and print it unless nothing is to be shown."""
+    logger.info(line)
+    if verbose > 0:
+        print(line, flush=True)
+
+
 def tracked(items: Iterable[T], n_items: int, what: str, verbose: int) -> Iterator[T]:
     """Items as they are, with a bar of how many have passed, or a line at their begin."""
     logger.info("%s: %d", what, n_items)

@@ -3,7 +3,6 @@
 import math
 import re
 import sys
-import warnings
 from collections.abc import Callable
 from functools import wraps
 from numbers import Integral, Real
@@ -24,9 +23,6 @@ _CHANNEL_COUNTS = (1, 2, 3, 4)
 _LARGEST = 1e37
 # Numbers of half precision that are looked at together for NaN and infinity: scikit-learn would look at all.
 _BLOCK = 2**21
-
-# As are new samples that are so many times the spread of those of ``fit`` away: float32 overflows within a network.
-_FARTHEST = 1e12
 # Packages whose code may lie between a user's call and a warning.
 _OWN_CODE = ("deepcluster_sk", "sklearn", "contextlib")
 
@@ -303,39 +299,12 @@ def refuse_single_image(X: Any, fitted_on: tuple[int, ...], *, any_size: bool) -
         raise ValueError(f"X of shape {X_shape} is a single image; X[None] is a batch of one.")
 
 
-def refuse_far_values(samples: NDArray[Any], offset: float | NDArray[np.float64], scale: float) -> None:
-    """Raise if samples are so far from those of ``fit``, which had this offset and spread, that nothing is computed."""
-    axis = 0 if samples.ndim == 2 else None  # of vectors, each feature has its offset
-    low, high = np.float64(samples.min(axis)), np.float64(samples.max(axis))  # differences of float16 may overflow
-    farthest = float(max(np.max(high - offset), np.max(offset - low))) / scale
-    if farthest > _FARTHEST:
-        raise ValueError(
-            f"X is {farthest:.0e} times the spread of the samples of fit away from them, and must be within "
-            f"{_FARTHEST:.0e} times; scale both alike."
-        )
-
-
 def level_of_caller() -> int:
     """``stacklevel`` by which a warning of the function that asks is shown where the user called the package."""
     level, frame = 1, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _OWN_CODE:
         level, frame = level + 1, frame.f_back
     return level
-
-
-def warn_of_other_range(images: NDArray[Any], low: float, extent: float) -> None:
-    """Warn if images seem to be on another scale than those of ``fit``, which filled [low, low + extent]."""
-    lowest, highest = float(images.min()), float(images.max())
-    far_outside = max(low - lowest, highest - (low + extent)) > extent
-    # One image may be dark; several are not all so.
-    hardly_filled = 0 < highest - lowest < (0.005 if len(images) < 3 else 0.1) * extent
-    if far_outside or hardly_filled:
-        warnings.warn(
-            f"X has values in [{lowest:g}, {highest:g}], but was in [{low:g}, {low + extent:g}] in fit: predictions "
-            "mean little unless both are on one scale (0 to 255, or 0 to 1, ..).",
-            UserWarning,
-            stacklevel=level_of_caller(),
-        )
 
 
 class _Layout:

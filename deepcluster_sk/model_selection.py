@@ -251,9 +251,10 @@ def compare_with_baselines(
 
     Notes
     -----
-    Stability near 1 says that a method finds the same clusters again, not that they are the right ones; neighbours in X
-    favour k-means on X where distances of pixels mean little. Without y, trust a method that is stable and whose
-    clusters look right.
+    Stability near 1 says that a method finds the same clusters again, not that they are the right ones, so it is no
+    reason to take one method rather than another; below a half, think twice about all. Neighbours in X say more where
+    distances in X mean something, as in embeddings of a network; take differences below .005 as none. Where they mean
+    little, as with pixels of photographs, they favour k-means: look at the clusters.
 
     Examples
     --------
@@ -282,6 +283,8 @@ def compare_with_baselines(
     check_number("n_components", n_components, int, 1)
     if not (baselines is None or isinstance(baselines, Mapping)):
         raise TypeError(f"baselines={baselines!r} must be a mapping of names to estimators, or None.")
+    if not isinstance(random_states, Sequence | np.ndarray) or isinstance(random_states, str):
+        raise TypeError(f"random_states={random_states!r} must be a sequence of integers.")
     seeds = list(random_states)
     if not seeds:
         raise ValueError("random_states=[] must hold one seed at least.")

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepcluster_sk import DACClustering
-from deepcluster_sk._data import ArraySamples, Scaling
+from deepcluster_sk._data import ArraySamples
+from deepcluster_sk._scaling import Scaling
 from deepcluster_sk.augment import FeatureNoise, ImageAugmentation, resolve_augmentation
 
 STILL = ImageAugmentation(rotation=0.0, shift=0.0, zoom=0.0, intensity=0.0, rescale=1.0)

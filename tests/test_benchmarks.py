@@ -22,9 +22,10 @@ import embeddings
 import paper_tables
 
 from deepcluster_sk import DACClustering
-from deepcluster_sk._data import ArraySamples, Scaling
+from deepcluster_sk._data import ArraySamples
 from deepcluster_sk._engine import Runtime, by_batch_statistics, settle_batch_norm
 from deepcluster_sk._monitor import LabelTracker
+from deepcluster_sk._scaling import Scaling
 from deepcluster_sk._train_dac import block_step as dac_step
 from deepcluster_sk._train_dac import label_block as label_dac_block
 from deepcluster_sk._train_dccm import block_step as dccm_step

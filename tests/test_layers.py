@@ -24,6 +24,7 @@ LAYERS = (
     {"exceptions", "_torch_state", "_distributed", "_drawn", "_signals", "_version", "_images", "_progress"},
     {"_validation", "_synced_batch_norm"},
     {"_lazy"},
+    {"_scaling"},
     {"_data", "_input", "_checkpoint"},
     {"_regrouping"},
     {"_persistence", "_export"},

@@ -10,7 +10,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.preprocessing import FunctionTransformer
 
 from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering, _base, load
-from deepcluster_sk._data import moments
+from deepcluster_sk._scaling import moments
 
 METHODS = [DACClustering, DCCMClustering, DCSSClustering]
 QUICK = {"max_epochs": 2, "random_state": 0}

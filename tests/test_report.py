@@ -31,7 +31,7 @@ from torch import nn
 
 import deepcluster_sk
 from deepcluster_sk import CollapseWarning, DACClustering, InstabilityWarning, UnreadableImageWarning, _diagnostics
-from deepcluster_sk._data import Scaling
+from deepcluster_sk._scaling import Scaling
 from deepcluster_sk.report import write_report
 from deepcluster_sk.report._choice import (
     MAP_SIDE,

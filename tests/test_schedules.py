@@ -15,9 +15,10 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
 from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering
-from deepcluster_sk._data import ArraySamples, Scaling, shuffled_batches
+from deepcluster_sk._data import ArraySamples, shuffled_batches
 from deepcluster_sk._engine import Runtime, by_batch_statistics, infer, inference_batches, judge, make_scheduler
 from deepcluster_sk._monitor import LabelTracker, Monitor
+from deepcluster_sk._scaling import Scaling
 from deepcluster_sk._start import (
     default_epochs,
     draw_neighbors,

@@ -8,10 +8,12 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_digits
+from sklearn.preprocessing import scale
 
 from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering
-from deepcluster_sk._data import ArraySamples, Scaling, moments
-from deepcluster_sk._validation import check_samples, resolve_device, warn_of_other_range
+from deepcluster_sk._data import ArraySamples
+from deepcluster_sk._scaling import Scaling, check_scale, moments
+from deepcluster_sk._validation import check_samples, resolve_device
 
 ESTIMATORS = [DACClustering, DCCMClustering, DCSSClustering]
 each = pytest.mark.parametrize("Estimator", ESTIMATORS)
@@ -68,8 +70,33 @@ def test_prediction_on_another_scale_warns(Estimator, fitted_in, predicted_in, w
 def test_several_images_on_a_smaller_scale_are_enough_for_a_warning_and_one_dark_image_is_not(n_images, warned, X):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warn_of_other_range(X[:n_images] / X.max() / 16, 0.0, 1.0)
+        check_scale(X[:n_images, None] / X.max() / 16, Scaling(0.0, 1.0))
     assert len(caught) == warned
+
+
+@pytest.mark.parametrize(
+    ("metric", "factor", "n_vectors", "warned"),
+    [
+        ("euclidean", 1 / 16, 3, True),
+        ("euclidean", 1 / 16, 2, False),
+        ("euclidean", 30, 1, True),
+        ("euclidean", 0.5, 50, False),
+        ("euclidean", 2, 50, False),
+        ("cosine", 1 / 16, 50, False),
+    ],
+)
+def test_vectors_of_another_spread_warn_where_lengths_count(metric, factor, n_vectors, warned):
+    vectors = scale(np.random.default_rng(0).normal(size=(50, 5)))
+    dac = DACClustering(2, metric=metric, max_epochs=1, random_state=0).fit(vectors)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        dac.predict(vectors[:n_vectors] * factor)
+    assert [("unless both are on one scale" in str(warning.message)) for warning in caught] == [True] * warned
+
+
+def test_equal_vectors_have_no_other_spread():
+    vectors = np.full((20, 3), 0.1)
+    check_scale(vectors, Scaling.of(vectors))
 
 
 def test_the_warning_of_another_scale_names_both(X):

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepcluster_sk._data import Scaling
 from deepcluster_sk._input import Input
+from deepcluster_sk._scaling import Scaling
 from deepcluster_sk.report._choice import (
     MAP_SIDE,
     N_TSNE,

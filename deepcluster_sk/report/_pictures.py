@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from deepcluster_sk._data import Scaling
 from deepcluster_sk._images import decode, resized, sides
 from deepcluster_sk._lazy import in_threads
+from deepcluster_sk._scaling import Scaling
 
 # Longest side of a picture, and pixels of all single pictures and of all in sheets; many are made smaller.
 _LONGEST, _LONGEST_IN_SHEET = 96, 64
