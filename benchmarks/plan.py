@@ -236,7 +236,8 @@ def steps_table(rows: list[dict]) -> list[list[str]]:
 MEASURED = {
     "agreement": (
         "The same losses, by 1, 2 and 4 processes",
-        "The first 50 steps of each method's own loop on the digits in float32, from random weights. Rounding "
+        "The first 50 steps of each method's own loop on the digits in float32, from random weights, and of the start "
+        "of fits by default settings; labels are those after the loop, and after at most 8 epochs a phase. Rounding "
         "parts them by default, and one process on two threads as far as several; steps of 1e-6 keep that small.",
         agreement_table,
     ),

@@ -250,7 +250,7 @@ def test_frames_with_other_columns(Estimator):
 @each
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("X", [IMAGES, VECTORS], ids=["images", "vectors"])
-@pytest.mark.filterwarnings("ignore:X has values in")
+@pytest.mark.filterwarnings("ignore:X .* on one scale")
 def test_values_far_from_those_of_the_fit(Estimator, X, sign):
     """They would overflow within the network, whatever their own size is."""
     estimator = Estimator(3, metric="euclidean", **SHORT).fit(X * 1e-35)
