@@ -201,7 +201,7 @@ def test_bad_comparisons_raise(few, wrong, message):
 
 @pytest.mark.parametrize("wrong", [0, "01", None])
 def test_seeds_that_are_no_sequence_raise(few, wrong):
-    with pytest.raises(TypeError, match="random_states=.* must be a sequence of integers"):
+    with pytest.raises(TypeError, match=r"random_states=.* must be a sequence of integers"):
         compare_with_baselines(DACClustering(3), few[0], random_states=wrong)
 
 
