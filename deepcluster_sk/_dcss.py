@@ -43,7 +43,7 @@ class DCSSClustering(BaseEncoderClustering):
         - A method of ClustPy (DEC, IDEC, DCN, DKM, ...; ``pip install "deepcluster_sk[clustpy]"``): the network that it
           has trained, or, if it is not fitted, trains on X, as rows of float32. Phase 2 trains it further.
         - A scikit-learn transformer, fitted, or else fitted on X without labels: its vectors, made once, take the place
-          of X, and it is not trained. It gets images as rows, in the order (h, w, c).
+          of X, for ``metric`` too, and it is not trained. It gets images as rows, in the order (h, w, c).
     latent_dim : int, default=64
         Number of entries of the latent vector u of the built-in autoencoders; the authors take 10.
     image_shape : tuple (height, width[, channels]) or None, default=None
@@ -54,8 +54,8 @@ class DCSSClustering(BaseEncoderClustering):
     on_error : {"raise", "skip"}, default="raise"
         What files do that cannot be read: raise a ValueError that names them, or be left out, with a warning.
     metric : {"auto", "cosine", "euclidean"}, default="auto"
-        How feature vectors, or those of a transformer as ``encoder``, are compared: by direction, each divided by its
-        length first, or as they are. "auto" is "cosine" from 64 features on. What modules of yours get stays as it is.
+        How feature vectors are compared: by direction, each divided by its length first, or as they are. "auto" is
+        "cosine" from 64 features on. Images are taken as they are.
     augment : "auto", None or callable, default="auto"
         Random transforms of training samples: see :func:`~deepcluster_sk.augment.resolve_augmentation`. "auto" never
         mirrors gray images (of one channel, or of equal ones) and is wider than the papers' set, which is
