@@ -206,7 +206,7 @@ def neighbor_agreement_scorer(estimator: Any, X: Any, y: object = None) -> float
     if is_array(X):
         return neighbor_agreement_score(X, labels)
     given = last_step(estimator)._read(X)  # only estimators of this package take such X
-    return neighbor_agreement(given.rows, labels[_is_readable(X, labels)])
+    return neighbor_agreement(lambda some: given.rows[some], labels[_is_readable(X, labels)])
 
 
 def size_entropy_scorer(estimator: Any, X: object, y: object = None) -> float:
