@@ -88,9 +88,9 @@ def moments(array: NDArray[Any], ranks: Ranks = ALONE, *, to_unit: bool = False)
 
 def check_scale(rows: NDArray[Any] | LazyArray, scaling: Scaling) -> None:
     """Raise for samples too far from those of ``fit`` to compute anything; warn if they seem to be on another scale."""
-    array = at_hand(rows)
     if scaling.to_unit:  # no direction is far from another
         return
+    array = at_hand(rows)
     _refuse_far_values(array, scaling)
     if array.ndim == 4:
         _warn_of_other_range(array, scaling)
