@@ -13,7 +13,7 @@ logger = logging.getLogger("deepcluster_sk")
 
 
 def note(line: str, verbose: int) -> None:
-    """Log a line, and print it unless nothing is to be shown."""
+    """Log a line, and print it where something is to be shown."""
     logger.info(line)
     if verbose > 0:
         print(line, flush=True)
@@ -21,11 +21,9 @@ def note(line: str, verbose: int) -> None:
 
 def tracked(items: Iterable[T], n_items: int, what: str, verbose: int) -> Iterator[T]:
     """Items as they are, with a bar of how many have passed, or a line at their begin."""
-    logger.info("%s: %d", what, n_items)
     bar = _bar() if verbose > 0 else None
+    note(f"{what}: {n_items}", verbose if bar is None else 0)
     if bar is None:
-        if verbose > 0:
-            print(f"{what}: {n_items}", flush=True)
         yield from items
         return
     with bar:
@@ -48,10 +46,7 @@ def training(verbose: int, phases: Mapping[str, int], n_init: int) -> Iterator[S
     bar = _bar() if verbose > 0 else None
 
     def show_line(restart: int, record: dict[str, Any], n_epochs: int) -> None:
-        line = _line(restart, record, n_epochs, n_init)
-        logger.info(line)
-        if verbose > 0 and bar is None:
-            print(line, flush=True)
+        note(_line(restart, record, n_epochs, n_init), verbose if bar is None else 0)
 
     if bar is None:
         yield show_line
