@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from joblib import Parallel, delayed
 from PIL import Image
 from sklearn.datasets import load_digits
@@ -129,6 +130,7 @@ def edges(folder):
     """Input that is refused, files, printing, workers and new samples."""
     images, seen = digits(200), {}
     dac = DACClustering(3, max_epochs=1, warmup_epochs=1, random_state=0)
+    seen["three clusters"] = torch.from_numpy(dac.fit(images).labels_)
     seen["other shape"] = raised(lambda: dac.fit(images[: 100 + RANK]))
     seen["other parameter"] = raised(lambda: DACClustering(3 + RANK).fit(images))
     seen["none there"] = raised(lambda: DACClustering(3, max_epochs=2 if RANK else None).fit(images))
@@ -172,6 +174,17 @@ def edges(folder):
     seen["more of DCSS"] = torch.from_numpy(dcss.predict(images))
     dac.save(Path(folder) / f"saved-{SIZE}")
     return seen
+
+
+def own_group(folder):
+    """A fit in a process group of the caller's, which stays the caller's."""
+    meeting = f"file://{Path(folder).absolute() / 'meeting'}"
+    dist.init_process_group("gloo", init_method=meeting, rank=RANK, world_size=SIZE)
+    dac = DACClustering(3, max_epochs=1, warmup_epochs=1, random_state=0).fit(digits(200))
+    total = torch.ones(1)
+    dist.all_reduce(total)
+    dist.destroy_process_group()
+    return {"labels": torch.from_numpy(dac.labels_), "total": total}
 
 
 def killed(folder):

@@ -20,6 +20,8 @@ import _plain as plain
 import _synthetic
 import embeddings
 import paper_tables
+import plan
+import tables
 
 from deepcluster_sk import DACClustering
 from deepcluster_sk._data import ArraySamples
@@ -267,6 +269,21 @@ def test_made_data_sets_have_their_shape(tmp_path):
         X, y = _datasets.load(name, tmp_path)
         assert X.shape == (1797, *_datasets.DATA_SETS[name].shape)
         assert len(np.unique(y)) == 10
+
+
+@pytest.mark.parametrize(
+    ("page", "write"), [("plan", tables.plan_page), ("speed", tables.speed), ("faults", tables.faults)]
+)
+def test_pages_of_the_docs_are_what_the_committed_records_say(page, write):
+    assert (tables.ROOT / "docs" / f"{page}.rst").read_text() == write()
+
+
+def test_the_plan_of_a_large_run_follows_from_what_was_measured():
+    rates = {**plan.read_record("plan")["rates"], "images decoded": 100.0}
+    assert plan.limits_of(rates)["decoding"] == 100_000_000 / (512 * 100)  # 64 cores for each 8 of 64 GPUs
+    rows = {what: (how, much) for what, how, much in plan.arithmetic(rates)}
+    assert rows["decoding files, a pass"] == ("100 a second and core", "32.6 min")
+    assert plan.breaks(rates)[2].startswith("1. **Decoding then sending then the network**")
 
 
 def test_every_cell_has_a_file_of_its_own():

@@ -1,5 +1,6 @@
 """One fit by several processes: the same as by one, under torchrun, and nothing lost when a process dies."""
 
+import os
 import subprocess
 import sys
 import time
@@ -116,6 +117,17 @@ def test_what_one_rank_refuses_all_refuse(at_the_edges, case, message):
 def test_parameters_may_be_written_otherwise(at_the_edges):
     _, _, (first, second) = at_the_edges
     assert_array_equal(first["written otherwise"], second["written otherwise"])
+
+
+def test_a_process_group_of_the_callers_is_joined_and_left_as_it_was(at_the_edges, tmp_path):
+    command = [sys.executable, str(SCRIPT), str(tmp_path), "own_group"]
+    ranks = [subprocess.Popen(command, env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2"}) for rank in range(2)]
+    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
+    first, second = (torch.load(tmp_path / f"own_group-{rank}-of-2.pt") for rank in range(2))
+    assert first["total"] == second["total"] == 2
+    assert torch.equal(first["labels"], second["labels"])
+    _, _, (launched, _) = at_the_edges
+    assert torch.equal(first["labels"], launched["three clusters"])
 
 
 def test_no_seed_is_one_seed(at_the_edges):
