@@ -26,8 +26,8 @@ TABLES = {
 IN_DOCS_ALONE = {
     "The digits, seed 0: default settings beside k-means and ClustPy's defaults": ["rivals-digits"],
     "Frozen features (EfficientNet-Lite0, 192 pixels) of the 10,000 test images of CIFAR-10, seeds 0 to 4: default "
-    "settings; the last two rows are the fit of each seed that is best by a criterion without labels, and their seconds "
-    "those of all three fits": ["embeddings"],
+    "settings; the last two rows are the fit of each seed that is best by a criterion without labels, and their "
+    "seconds those of all three fits": ["embeddings"],
 }
 PICTURES = {
     "mnist-70k": (
