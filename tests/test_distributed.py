@@ -121,7 +121,8 @@ def test_parameters_may_be_written_otherwise(at_the_edges):
 
 def test_a_process_group_of_the_callers_is_joined_and_left_as_it_was(at_the_edges, tmp_path):
     command = [sys.executable, str(SCRIPT), str(tmp_path), "own_group"]
-    ranks = [subprocess.Popen(command, env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2"}) for rank in range(2)]
+    own = {**os.environ, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}  # one thread, as torchrun gives each rank
+    ranks = [subprocess.Popen(command, env={**own, "RANK": str(rank)}) for rank in range(2)]
     assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
     first, second = (torch.load(tmp_path / f"own_group-{rank}-of-2.pt") for rank in range(2))
     assert first["total"] == second["total"] == 2
