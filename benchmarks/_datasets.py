@@ -109,6 +109,14 @@ def _cifar10(data_dir: Path) -> tuple[Images, Labels]:
     return np.concatenate([half.data for half in halves]), np.concatenate([half.targets for half in halves])
 
 
+def _cifar10_test(data_dir: Path) -> tuple[Images, Labels]:
+    """The test half, from image files in DIR/cifar10-test/CLASS where there are."""
+    if (data_dir / "cifar10-test").exists():
+        return _folder("cifar10-test", 32)(data_dir)
+    half = CIFAR10(data_dir, train=False, download=True)
+    return half.data, np.array(half.targets)
+
+
 def _cifar100_20(data_dir: Path) -> tuple[Images, Labels]:
     """With the 20 superclasses as classes, which torchvision leaves in the files."""
     halves = [CIFAR100(data_dir, train=train, download=True) for train in (True, False)]
@@ -141,6 +149,7 @@ DATA_SETS = {
     "2mnist": DataSet(_two_mnist, (28, 28), 20),
     "unequal-mnist": DataSet(_unequal_mnist, (16, 16), 10),
     "color-digits": DataSet(_color_digits, (32, 32, 3), 10),
+    "cifar-10-test": DataSet(_cifar10_test, (32, 32, 3), 10),
     "cifar-10": DataSet(_cifar10, (32, 32, 3), 10),
     "cifar-100-20": DataSet(_cifar100_20, (32, 32, 3), 20),
     "stl-10": DataSet(_stl10, (96, 96, 3), 10),

@@ -230,6 +230,16 @@ def metrics() -> dict[str, Measure]:
     return {name: row for method in THREE for name, row in varied(method, "metric", ("euclidean", "cosine")).items()}
 
 
+def photographs() -> dict[str, Measure]:
+    """The default, which changes colours, the set of DAC's authors, and no neighbours by their pixels."""
+    of_the_paper = ImageAugmentation.color()
+    return {
+        **{method: by_default(method) for method in THREE},
+        **{f"{method}, augment=color()": by_default(method, augment=of_the_paper) for method in THREE},
+        **{f"{method}, n_neighbors=0": by_default(method, n_neighbors=0) for method in THREE},
+    }
+
+
 def growing(n_classes: tuple[int, ...]) -> dict[str, Measure]:
     return {f"{method}, {n} classes": of_classes(n, by_default(method)) for n in n_classes for method in FULL}
 
@@ -314,6 +324,7 @@ def cells(seeds: list[int]) -> dict[str, list[Cell]]:
             for data in ("digits-flat", "mnist-first-4000-flat", "fashion-mnist-first-4000-flat")
             for cell in side_table("metric", data, metrics(), seeds, 1.0)
         ],
+        "photographs": side_table("photographs", "cifar-10-test", photographs(), one, 6.0),
         "by-epoch": measurements(
             "by-epoch",
             "digits",

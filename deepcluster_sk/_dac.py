@@ -47,8 +47,8 @@ class DACClustering(LoopClustering):
         "cosine" from 64 features on. Images are taken as they are.
     augment : "auto", None or callable, default="auto"
         Random transforms of training samples: see :func:`~deepcluster_sk.augment.resolve_augmentation`. "auto" never
-        mirrors gray images (of one channel, or of equal ones) and is wider than the papers' set, which is
-        :class:`~deepcluster_sk.augment.ImageAugmentation` with its defaults.
+        mirrors gray images (of one channel, or of equal ones), changes other colours, and is wider than the papers'
+        sets, :class:`~deepcluster_sk.augment.ImageAugmentation` with its defaults and its ``color()``.
     max_epochs : int or None, default=None
         Epochs of the paper's loop, and the most that the warm-up and the label start may take; None grows shorter with
         n. The paper's curriculum takes 46.

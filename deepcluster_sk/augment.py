@@ -24,10 +24,10 @@ Augmentation = Callable[[Tensor, Generator], Tensor]
 
 @dataclass(frozen=True)
 class ImageAugmentation(DrawnAugmentation):
-    """Rotation, shift, zoom, shear, intensity and flip of a batch of images, each drawn per sample.
+    """Rotation, shift, zoom, shear, intensity, colours and flip of a batch of images, each drawn per sample.
 
     The default is what DAC's authors use for handwritten digits and :meth:`color` their set for colour photographs;
-    :meth:`strong` has wider ranges and shear, which the contrastive warm-up thrives on.
+    :meth:`strong` and :meth:`strong_color` have wider ranges, which the contrastive warm-up thrives on.
 
     Parameters
     ----------
@@ -47,15 +47,25 @@ class ImageAugmentation(DrawnAugmentation):
         Constant factor of all pixels.
     horizontal_flip : bool, default=False
         Whether every second image, on average, is mirrored. Wrong for digits and letters.
+    brightness, contrast : float, default=0.0
+        Largest change of all pixels, and of their distances to the image's mean: factors lie in [1 - value, 1 + value].
+        Neither is in the papers, nor are the next three.
+    saturation : float, default=0.0
+        The same of each pixel's distance to gray. Needs three channels, as the next two do.
+    hue : float, default=0.0
+        Largest turn of the colours to either side, in turns: at 1/3 red becomes green, green blue and blue red.
+    grayscale : float, default=0.0
+        Probability with which an image loses its colours, in [0, 1].
 
     Notes
     -----
-    Pixels that come in from outside repeat the nearest border pixel.
+    Pixels that come in from outside repeat the nearest border pixel. Changed colours are cut off at 0 and 1.
 
     References
     ----------
     Chang et al., "Deep Adaptive Image Clustering", ICCV 2017, train on augmented images; the ranges are from their
-    published experiments.
+    published experiments. Those of the colours are from Chen et al., "A Simple Framework for Contrastive Learning of
+    Visual Representations", ICML 2020, for CIFAR-10.
 
     Examples
     --------
@@ -74,6 +84,11 @@ class ImageAugmentation(DrawnAugmentation):
     channel_shift: float = 0.0
     rescale: float = 0.975
     horizontal_flip: bool = False
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    grayscale: float = 0.0
 
     @classmethod
     def strong(cls) -> "ImageAugmentation":
@@ -99,6 +114,30 @@ class ImageAugmentation(DrawnAugmentation):
             rotation=20.0, shift=0.18, zoom=0.15, intensity=0.0, channel_shift=0.1, rescale=0.95, horizontal_flip=True
         )
 
+    @classmethod
+    def strong_color(cls) -> "ImageAugmentation":
+        """Colours that change beyond recognition, for photographs: their shapes are to tell them apart.
+
+        Returns
+        -------
+        augmentation : ImageAugmentation
+            Rotation ±20°, shift ±18 %, zoom 0.85 to 1.15, brightness, contrast and saturation ±40 %, hue ±0.1 turns,
+            every fifth image gray, horizontal flip.
+        """
+        return cls(
+            rotation=20.0,
+            shift=0.18,
+            zoom=0.15,
+            intensity=0.0,
+            rescale=1.0,
+            horizontal_flip=True,
+            brightness=0.4,
+            contrast=0.4,
+            saturation=0.4,
+            hue=0.1,
+            grayscale=0.2,
+        )
+
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         """Transform every image by its own draw.
 
@@ -113,11 +152,19 @@ class ImageAugmentation(DrawnAugmentation):
         -------
         transformed : Tensor of shape (n, c, h, w)
             On the device of ``images``; intensities may leave [0, 1] by as much as they were shifted.
+
+        Raises
+        ------
+        ValueError
+            If saturation, hue or grayscale are to change and the images have not three channels.
         """
         return super().__call__(images, generator)
 
     def _draw(self, shape: tuple[int, ...], generator: Generator) -> tuple[Tensor, ...]:
-        return (torch.rand(shape[0], 7 + shape[1], generator=generator),)
+        if self._recolors_three_channels and shape[1] != 3:
+            raise ValueError(f"saturation, hue and grayscale need images of 3 channels, got {shape[1]}.")
+        geometry = torch.rand(shape[0], 7 + shape[1], generator=generator)
+        return (geometry, torch.rand(shape[0], 5, generator=generator)) if self._recolors else (geometry,)
 
     def _transformed(self, images: Tensor, *draws: Tensor) -> Tensor:
         centered = to_device(draws[0] * 2 - 1, images.device)  # (n, 7 + c), in [-1, 1]
@@ -125,8 +172,31 @@ class ImageAugmentation(DrawnAugmentation):
         # In float32: a grid in bfloat16 is off by most of a pixel.
         grid = _affine_grid(theta, *images.shape[2:])
         moved = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
+        if self._recolors:
+            moved = self._recolored(moved, to_device(draws[1], images.device))
         offset = self.intensity * centered[:, 6:7] + self.channel_shift * centered[:, 7:]  # (n, c)
         return (moved * self.rescale + offset[:, :, None, None]).to(images.dtype)
+
+    @property
+    def _recolors_three_channels(self) -> bool:
+        return any((self.saturation, self.hue, self.grayscale))
+
+    @property
+    def _recolors(self) -> bool:
+        return any((self.brightness, self.contrast, self._recolors_three_channels))
+
+    def _recolored(self, images: Tensor, drawn: Tensor) -> Tensor:
+        """Images (n, c, h, w) of other brightness, contrast and colours, by ``drawn`` (n, 5), in [0, 1)."""
+        centered = drawn * 2 - 1
+        brightness = (1 + self.brightness * centered[:, 0])[:, None, None, None]
+        contrast = (1 + self.contrast * centered[:, 1])[:, None, None, None]
+        mean = images.mean(dim=(1, 2, 3), keepdim=True)
+        images = brightness * (mean + contrast * (images - mean))
+        if self._recolors_three_channels:
+            saturation = torch.where(drawn[:, 4] < self.grayscale, 0.0, 1 + self.saturation * centered[:, 2])
+            turned = _color_matrices(saturation, angle=2 * math.pi * self.hue * centered[:, 3])
+            images = (turned @ images.flatten(2)).view_as(images)
+        return images.clamp(0, 1)
 
     def _affine_matrices(self, centered: Tensor, flipped: Tensor, aspect: float) -> Tensor:
         """Matrices (n, 2, 3) from output to input coordinates, both in [-1, 1] along sides of ratio h / w."""
@@ -148,6 +218,15 @@ def _affine_grid(theta: Tensor, height: int, width: int) -> Tensor:
     along_x = x[:, None] * theta[:, None, :, 0]  # (n, w, 2)
     along_y = y[:, None] * theta[:, None, :, 1] + theta[:, None, :, 2]  # (n, h, 2)
     return along_y[:, :, None] + along_x[:, None]
+
+
+def _color_matrices(saturation: Tensor, angle: Tensor) -> Tensor:
+    """Matrices (n, 3, 3) that turn colours about the gray axis and scale their distance to it."""
+    gray = torch.full((3, 3), 1 / 3, device=angle.device)  # projection to the axis
+    color = torch.eye(3, device=angle.device) - gray
+    quarter = (color.roll(1, 0) - color.roll(-1, 0)) / math.sqrt(3)  # turned by 90 degrees, from red towards green
+    cos, sin = (saturation * angle.cos())[:, None, None], (saturation * angle.sin())[:, None, None]
+    return gray + cos * color + sin * quarter
 
 
 @dataclass(frozen=True)
@@ -209,7 +288,7 @@ def resolve_augmentation(augment: object, sample_shape: tuple[int, ...]) -> Augm
     Parameters
     ----------
     augment : "auto", None or callable
-        "auto" is :class:`FeatureNoise` for feature vectors, :meth:`ImageAugmentation.color` for images of three
+        "auto" is :class:`FeatureNoise` for feature vectors, :meth:`ImageAugmentation.strong_color` for images of three
         channels and :meth:`ImageAugmentation.strong` for all others; None leaves samples as they are; a callable is
         called as ``augment(batch, generator)`` if it needs two arguments or has one called ``generator``, else as
         ``augment(batch)``, like torchvision's transforms (which draw once a batch).
@@ -229,14 +308,14 @@ def resolve_augmentation(augment: object, sample_shape: tuple[int, ...]) -> Augm
     --------
     >>> from deepcluster_sk.augment import resolve_augmentation
     >>> resolve_augmentation("auto", sample_shape=(1, 28, 28))  # doctest: +ELLIPSIS
-    ImageAugmentation(rotation=15.0, shift=0.12, zoom=0.15, shear=0.25, ..., horizontal_flip=False)
+    ImageAugmentation(rotation=15.0, shift=0.12, zoom=0.15, shear=0.25, ..., horizontal_flip=False, ...)
     """
     if augment is None:
         return _identity
     if isinstance(augment, str) and augment == "auto":
         if len(sample_shape) == 1:
             return FeatureNoise()
-        return ImageAugmentation.color() if sample_shape[0] == 3 else ImageAugmentation.strong()
+        return ImageAugmentation.strong_color() if sample_shape[0] == 3 else ImageAugmentation.strong()
     if not callable(augment):
         raise TypeError(f"augment={augment!r} must be 'auto', None, or a callable of (batch, generator).")
     return augment if _takes_generator(augment) else lambda batch, generator: augment(batch)

@@ -123,6 +123,71 @@ def test_rescale_is_the_same_for_all():
     torch.testing.assert_close(replace(STILL, rescale=0.5)(images, generator()), images / 2, rtol=0, atol=1e-5)
 
 
+# ---- colours --------------------------------------------------------------------------------------------------------
+
+
+def test_brightness_scales_pixels(fix_draws):
+    images = rand(5, 3, 1, 4, 4) / 2
+    fix_draws(1.0)
+    torch.testing.assert_close(replace(STILL, brightness=0.5)(images, generator()), images * 1.5, rtol=0, atol=1e-5)
+
+
+def test_contrast_scales_distances_to_the_mean_of_the_image(fix_draws):
+    images = 0.4 + rand(5, 3, 2, 4, 4) / 5
+    fix_draws(0.0)
+    changed = replace(STILL, contrast=0.5)(images, generator())
+    mean = images.mean((1, 2, 3), keepdim=True)
+    torch.testing.assert_close(changed, mean + (images - mean) / 2, rtol=0, atol=1e-5)
+
+
+def test_saturation_scales_distances_to_gray(fix_draws):
+    images = 0.4 + rand(5, 3, 3, 4, 4) / 5
+    fix_draws(1.0)
+    changed = replace(STILL, saturation=0.5)(images, generator())
+    gray = images.mean(1, keepdim=True)
+    torch.testing.assert_close(changed, gray + (images - gray) * 1.5, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("share", "direction"), [(0.0, -1), (1.0, 1)])
+def test_a_third_of_a_turn_of_hue_makes_red_green_and_green_blue(fix_draws, share, direction):
+    images = rand(5, 3, 3, 4, 4)
+    fix_draws(share)
+    torch.testing.assert_close(
+        replace(STILL, hue=1 / 3)(images, generator()), images.roll(direction, 1), rtol=0, atol=1e-5
+    )
+
+
+def test_a_small_turn_of_hue_keeps_gray_and_the_distance_to_it(fix_draws):
+    images = 0.4 + rand(5, 3, 3, 4, 4) / 5
+    fix_draws(1.0)
+    turned = replace(STILL, hue=0.05)(images, generator())
+    gray, turned_gray = images.mean(1, keepdim=True), turned.mean(1, keepdim=True)
+    torch.testing.assert_close(turned_gray, gray, rtol=0, atol=1e-5)
+    torch.testing.assert_close((turned - gray).norm(dim=1), (images - gray).norm(dim=1), rtol=0, atol=1e-5)
+    assert (turned - images).abs().max() > 0.01
+
+
+def test_so_many_images_lose_their_colours():
+    images = rand(5, 1, 3, 2, 2).expand(400, 3, 2, 2).contiguous()
+    changed = replace(STILL, grayscale=0.25)(images, generator())
+    gray = (changed - images.mean(1, keepdim=True)).abs().amax((1, 2, 3)) < 1e-5
+    assert 70 < gray.sum().item() < 130
+    torch.testing.assert_close(changed[~gray], images[~gray], rtol=0, atol=1e-5)
+
+
+def test_changed_colours_stay_within_the_range():
+    changed = ImageAugmentation.strong_color()(rand(5, 50, 3, 8, 8), generator())
+    assert changed.min() >= 0
+    assert changed.max() <= 1
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4])
+@pytest.mark.parametrize("parameter", ["saturation", "hue", "grayscale"])
+def test_colours_need_three_channels(parameter, channels):
+    with pytest.raises(ValueError, match=f"saturation, hue and grayscale need images of 3 channels, got {channels}"):
+        replace(STILL, **{parameter: 0.1})(rand(5, 2, channels, 4, 4), generator())
+
+
 # ---- what every transform owes --------------------------------------------------------------------------------------
 
 
@@ -139,7 +204,12 @@ def test_constant_images_stay_constant(seed, h, w):
     torch.testing.assert_close(moved, images, rtol=0, atol=1e-5)
 
 
-IMAGE_AUGMENTATIONS = [ImageAugmentation(), ImageAugmentation.strong(), ImageAugmentation.color()]
+IMAGE_AUGMENTATIONS = [
+    ImageAugmentation(),
+    ImageAugmentation.strong(),
+    ImageAugmentation.color(),
+    ImageAugmentation.strong_color(),
+]
 CASES = [(augmentation, (6, 3, 8, 8)) for augmentation in IMAGE_AUGMENTATIONS]
 CASES += [(FeatureNoise(), (6, 10)), (FeatureNoise(noise=0.5, dropout=0.3), (6, 10))]
 
@@ -209,7 +279,7 @@ def test_ranges_for_digits_and_colour_are_those_of_dacs_authors():
         ((10,), FeatureNoise()),
         ((1, 8, 8), ImageAugmentation.strong()),
         ((4, 8, 8), ImageAugmentation.strong()),
-        ((3, 8, 8), ImageAugmentation.color()),
+        ((3, 8, 8), ImageAugmentation.strong_color()),
     ],
 )
 def test_auto_follows_the_samples(sample_shape, expected):
@@ -244,7 +314,7 @@ def test_anything_else_raises(bad):
 
 
 @pytest.mark.parametrize(
-    ("channels", "expected"), [("equal", ImageAugmentation.strong()), ("own", ImageAugmentation.color())]
+    ("channels", "expected"), [("equal", ImageAugmentation.strong()), ("own", ImageAugmentation.strong_color())]
 )
 def test_gray_images_of_three_equal_channels_are_gray(channels, expected):
     images = np.random.default_rng(0).random((4, 3, 8, 8), dtype=np.float32)
