@@ -61,8 +61,8 @@ NOTES = {
     "too little for a fit to fall .15 below the median: there was nothing to find here, and there is no false alarm. "
     "The line of InstabilityWarning was set on other fits, some from random weights; the user guide has their figures.",
     "photographs": "By default the colours of photographs change. The second rows have the narrower transforms of "
-    "DAC's authors, the third no neighbours in the warm-up. Frozen features of a pretrained network give far more: see their "
-    "table.",
+    "DAC's authors, the third no neighbours in the warm-up. Frozen features of a pretrained network give far more: see "
+    "their table.",
     "transfer": "A perceptron with 200 hidden units, on a fifth of the images held out. Of the backbone's maps it gets "
     "the means over positions.",
 }
