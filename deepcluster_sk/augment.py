@@ -116,7 +116,7 @@ class ImageAugmentation(DrawnAugmentation):
 
     @classmethod
     def strong_color(cls) -> "ImageAugmentation":
-        """Colours that change beyond recognition, for photographs: their shapes are to tell them apart.
+        """Other colours each time, for photographs, which are then told apart by their shapes as well.
 
         Returns
         -------

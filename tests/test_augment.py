@@ -270,6 +270,12 @@ def test_ranges_for_digits_and_colour_are_those_of_dacs_authors():
     assert ImageAugmentation.color() == ImageAugmentation(**color, shear=0.0, horizontal_flip=True)
 
 
+def test_strong_colours_are_those_of_contrastive_learning_on_photographs():
+    geometry = {"rotation": 20.0, "shift": 0.18, "zoom": 0.15, "horizontal_flip": True}
+    colors = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1, "grayscale": 0.2}
+    assert ImageAugmentation.strong_color() == replace(STILL, **geometry, **colors)
+
+
 # ---- the estimators' parameter --------------------------------------------------------------------------------------
 
 
