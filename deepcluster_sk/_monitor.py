@@ -179,7 +179,7 @@ class Monitor:
         """
         self._parts = parts
         if self.journal is None or self.generator is None:
-            self._good = {name: copy.deepcopy(_state(part)) for name, part in parts.items()}
+            self._good = {name: _copied(_state(part)) for name, part in parts.items()}
             for batch in draw():
                 yield batch
                 if self._is_asked_to_stop():
@@ -195,7 +195,7 @@ class Monitor:
             _set_random_states(self.generator, resumed["random"])
             done = resumed["n_done"]
             self._began = time.perf_counter() - resumed["seconds"]
-        good = {name: copy.deepcopy(_state(part)) for name, part in parts.items()}
+        good = {name: _copied(_state(part)) for name, part in parts.items()}
         self._good = good if resumed is None else resumed["good"]
         for n_done, batch in enumerate(batches[done:], done + 1):
             yield batch
@@ -297,6 +297,17 @@ class Monitor:
 
 def _state(part: Any) -> Any:
     return part if isinstance(part, Tensor) else part.state_dict()
+
+
+def _copied(state: Any) -> Any:
+    """Deep copy, several times faster than Python's where a state holds many small tensors."""
+    if isinstance(state, Tensor):
+        return state.detach().clone()
+    if not isinstance(state, dict):
+        return copy.deepcopy(state)
+    copied = copy.copy(state)  # of the same class, with the versions of modules that torch hangs on it
+    copied.update((key, _copied(value)) for key, value in state.items())
+    return copied
 
 
 def _load(parts: dict[str, Any], states: dict[str, Any]) -> None:

@@ -44,9 +44,16 @@ def all_or_nothing(fit: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def check_number(
-    name: str, value: object, kind: type, low: float, high: float = math.inf, *, low_open: bool = False
+    name: str,
+    value: object,
+    kind: type,
+    low: float,
+    high: float = math.inf,
+    *,
+    low_open: bool = False,
+    high_open: bool = False,
 ) -> None:
-    """Raise unless ``value`` is a finite number of ``kind`` (int or float) within [low, high], or (low, high].
+    """Raise unless ``value`` is a finite number of ``kind`` (int or float) within [low, high], without open ends.
 
     Raises
     ------
@@ -60,8 +67,9 @@ def check_number(
         raise TypeError(f"{name}={value!r} must be {what}, got {type(value).__name__}.")
     number = float(value)
     above = low < number if low_open else low <= number
-    if not (above and number <= high and math.isfinite(number)):
-        interval = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high == math.inf else ']'}"
+    below = number < high if high_open else number <= high
+    if not (above and below and math.isfinite(number)):
+        interval = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open or high == math.inf else ']'}"
         raise ValueError(f"{name}={value!r} must be {what} in {interval}.")
 
 

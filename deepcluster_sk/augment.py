@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 
 from deepcluster_sk._data import to_device
 from deepcluster_sk._drawn import DrawnAugmentation
+from deepcluster_sk._validation import check_choice, check_number
 
 __all__ = ["Augmentation", "FeatureNoise", "ImageAugmentation", "check_augmentation", "resolve_augmentation"]
 
@@ -32,30 +33,36 @@ class ImageAugmentation(DrawnAugmentation):
     Parameters
     ----------
     rotation : float, default=10.0
-        Largest rotation to either side, in degrees.
+        Largest rotation to either side, in degrees, in [0, 180].
     shift : float, default=0.1
-        Largest shift along each axis, as a fraction of that side of the image.
+        Largest shift along each axis, as a fraction of that side of the image, in [0, 1].
     zoom : float, default=0.05
-        Largest change of size: factors lie in [1 - zoom, 1 + zoom].
+        Largest change of size, in [0, 1): factors lie in [1 - zoom, 1 + zoom].
     shear : float, default=0.0
-        Largest slant to either side, as a fraction of the height. Not in the papers.
+        Largest slant to either side, as a fraction of the height, at least 0. Not in the papers.
     intensity : float, default=0.05
-        Largest value added to or taken from all pixels of an image; pixels lie in [0, 1].
+        Largest value added to or taken from all pixels of an image, in [0, 1], as pixels are.
     channel_shift : float, default=0.0
         The same, drawn for every channel by itself.
     rescale : float, default=0.975
-        Constant factor of all pixels.
+        Constant factor of all pixels, above 0.
     horizontal_flip : bool, default=False
         Whether every second image, on average, is mirrored. Wrong for digits and letters.
     brightness, contrast : float, default=0.0
-        Largest change of all pixels, and of their distances to the image's mean: factors lie in [1 - value, 1 + value].
-        Neither is in the papers, nor are the next three.
+        Largest change of all pixels, and of their distances to the image's mean, in [0, 1]: factors lie in
+        [1 - value, 1 + value]. Neither is in the papers, nor are the next three.
     saturation : float, default=0.0
-        The same of each pixel's distance to gray. Needs three channels, as the next two do.
+        The same of each pixel's distance to gray, in [0, 1]. Needs three channels, as the next two do.
     hue : float, default=0.0
-        Largest turn of the colours to either side, in turns: at 1/3 red becomes green, green blue and blue red.
+        Largest turn of the colours to either side, in turns, in [0, 0.5]: at 1/3 red becomes green, green blue and
+        blue red.
     grayscale : float, default=0.0
         Probability with which an image loses its colours, in [0, 1].
+
+    Raises
+    ------
+    TypeError, ValueError
+        At once, if a parameter is of another type or outside its range.
 
     Notes
     -----
@@ -89,6 +96,16 @@ class ImageAugmentation(DrawnAugmentation):
     saturation: float = 0.0
     hue: float = 0.0
     grayscale: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_number("rotation", self.rotation, float, 0, 180)
+        check_number("zoom", self.zoom, float, 0, 1, high_open=True)
+        check_number("shear", self.shear, float, 0)
+        check_number("rescale", self.rescale, float, 0, low_open=True)
+        check_number("hue", self.hue, float, 0, 0.5)
+        check_choice("horizontal_flip", self.horizontal_flip, (False, True))
+        for name in ("shift", "intensity", "channel_shift", "brightness", "contrast", "saturation", "grayscale"):
+            check_number(name, getattr(self, name), float, 0, 1)
 
     @classmethod
     def strong(cls) -> "ImageAugmentation":
@@ -236,9 +253,14 @@ class FeatureNoise(DrawnAugmentation):
     Parameters
     ----------
     noise : float, default=0.1
-        Standard deviation of the noise, in units of the data's overall standard deviation.
+        Standard deviation of the noise, in units of the data's overall standard deviation, at least 0.
     dropout : float, default=0.0
         Probability with which a feature is set to its mean, in [0, 1).
+
+    Raises
+    ------
+    TypeError, ValueError
+        At once, if a parameter is no number or outside its range.
 
     Examples
     --------
@@ -250,6 +272,10 @@ class FeatureNoise(DrawnAugmentation):
 
     noise: float = 0.1
     dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_number("noise", self.noise, float, 0)
+        check_number("dropout", self.dropout, float, 0, 1, high_open=True)
 
     def __call__(self, features: Tensor, generator: Generator) -> Tensor:
         """Disturb every row by its own draw.

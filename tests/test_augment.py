@@ -80,11 +80,11 @@ def test_flipped_images_are_rotated_first(fix_draws):
     np.testing.assert_allclose(moved, np.rot90(images.numpy(), k=-1, axes=(2, 3))[..., ::-1], atol=1e-5)
 
 
-def test_zoom_by_two_shows_the_middle_half(fix_draws):
+def test_zoom_shows_the_middle(fix_draws):
     ramp = torch.arange(8.0).expand(1, 1, 8, 8).contiguous()
     fix_draws(1.0)
-    zoomed = replace(STILL, zoom=1.0)(ramp, generator())
-    expected = 3.5 + (torch.arange(8.0) - 3.5) / 2  # the middle stays, steps are halved
+    zoomed = replace(STILL, zoom=0.6)(ramp, generator())
+    expected = 3.5 + (torch.arange(8.0) - 3.5) / 1.6  # the middle stays, steps are shorter
     np.testing.assert_allclose(zoomed[0, 0], expected.expand(8, 8), atol=1e-5)
 
 
@@ -328,3 +328,28 @@ def test_gray_images_of_three_equal_channels_are_gray(channels, expected):
         images = images[:, :1].repeat(3, axis=1)
     samples = ArraySamples(images, Scaling.of(images))
     assert DACClustering()._checked_augmentation(samples, torch.device("cpu")) == expected
+
+
+@pytest.mark.parametrize(
+    ("Transform", "parameter", "value", "error", "needed"),
+    [
+        (ImageAugmentation, "rotation", -10, ValueError, r"a number in \[0, 180\]"),
+        (ImageAugmentation, "shift", 12, ValueError, r"a number in \[0, 1\]"),
+        (ImageAugmentation, "zoom", 1.0, ValueError, r"a number in \[0, 1\)"),
+        (ImageAugmentation, "shear", np.inf, ValueError, r"a number in \[0, inf\)"),
+        (ImageAugmentation, "intensity", 255, ValueError, r"a number in \[0, 1\]"),
+        (ImageAugmentation, "channel_shift", np.nan, ValueError, r"a number in \[0, 1\]"),
+        (ImageAugmentation, "rescale", 0, ValueError, r"a number in \(0, inf\)"),
+        (ImageAugmentation, "horizontal_flip", 1, ValueError, "one of False, True"),
+        (ImageAugmentation, "brightness", "0.4", TypeError, "a number, got str"),
+        (ImageAugmentation, "contrast", None, TypeError, "a number, got NoneType"),
+        (ImageAugmentation, "saturation", (0.6, 1.4), TypeError, "a number, got tuple"),
+        (ImageAugmentation, "hue", 0.6, ValueError, r"a number in \[0, 0.5\]"),
+        (ImageAugmentation, "grayscale", 20, ValueError, r"a number in \[0, 1\]"),
+        (FeatureNoise, "noise", -0.1, ValueError, r"a number in \[0, inf\)"),
+        (FeatureNoise, "dropout", 1.0, ValueError, r"a number in \[0, 1\)"),
+    ],
+)
+def test_ranges_that_make_no_sense_are_refused_at_once(Transform, parameter, value, error, needed):
+    with pytest.raises(error, match=f"{parameter}=.* must be {needed}"):
+        Transform(**{parameter: value})

@@ -60,12 +60,21 @@ def fitted(X):
     return {Estimator: Estimator(n_clusters=4, random_state=0).fit(X) for Estimator in ESTIMATORS}
 
 
+@pytest.fixture(scope="module")
+def brief(X):
+    """Each estimator fitted by three epochs a phase, for what must hold after any number of them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CollapseWarning)
+        return {kind: kind(n_clusters=4, max_epochs=3, random_state=0).fit(X) for kind in ESTIMATORS}
+
+
 @each
 def test_default_finds_the_classes_of_real_digits(Estimator, fitted, y):
     assert clustering_accuracy_score(y, fitted[Estimator].labels_) >= 0.9
 
 
 @each
+@pytest.mark.no_cover  # long fits, of lines that other tests run too
 def test_default_reaches_its_floor_on_all_digits(Estimator):
     images, classes = load_digits().images, load_digits().target
     labels = Estimator(n_clusters=10, random_state=0).fit_predict(images)
@@ -151,11 +160,12 @@ def test_same_seed_same_labels_in_process_and_across_processes(Estimator, fitted
     assert_array_equal(np.array(printed.split(), dtype=int), estimator.labels_)
 
 
+@short
 @each
-def test_same_seed_same_labels_in_joblib_workers(Estimator, fitted, X):
-    jobs = [joblib.delayed(clone(fitted[Estimator]).fit_predict)(X) for _ in range(2)]
+def test_same_seed_same_labels_in_joblib_workers(Estimator, brief, X):
+    jobs = [joblib.delayed(clone(brief[Estimator]).fit_predict)(X) for _ in range(2)]
     for labels in joblib.Parallel(n_jobs=2)(jobs):
-        assert_array_equal(labels, fitted[Estimator].labels_)
+        assert_array_equal(labels, brief[Estimator].labels_)
 
 
 @short
@@ -172,12 +182,13 @@ def test_fit_leaves_the_callers_state_alone(Estimator, X):
     assert (torch.get_num_threads(), torch.get_default_dtype()) == (threads, dtype)
 
 
+@short
 @each
-def test_fits_in_threads_are_those_in_turn(Estimator, fitted, X):
+def test_fits_in_threads_are_those_in_turn(Estimator, brief, X):
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(lambda _: clone(fitted[Estimator]).fit_predict(X), range(2)))
+        found = list(pool.map(lambda _: clone(brief[Estimator]).fit_predict(X), range(2)))
     for labels in found:
-        assert_array_equal(labels, fitted[Estimator].labels_)
+        assert_array_equal(labels, brief[Estimator].labels_)
 
 
 @contextmanager
@@ -212,11 +223,12 @@ def test_the_callers_torch_state_changes_nothing(Estimator, X, callers_state):
     assert_array_equal(found.labels_, expected.labels_)
 
 
+@short
 @each
-def test_labels_never_reach_training(Estimator, fitted, X, y):
-    estimator = clone(fitted[Estimator])
-    assert_array_equal(estimator.fit(X, y).labels_, fitted[Estimator].labels_)
-    assert_array_equal(estimator.fit_predict(X, y[::-1]), fitted[Estimator].labels_)
+def test_labels_never_reach_training(Estimator, brief, X, y):
+    estimator = clone(brief[Estimator])
+    assert_array_equal(estimator.fit(X, y).labels_, brief[Estimator].labels_)
+    assert_array_equal(estimator.fit_predict(X, y[::-1]), brief[Estimator].labels_)
 
 
 @each
@@ -432,12 +444,12 @@ def test_restarts_without_a_transform_prefer_neighbors_together(X, monkeypatch):
 
 @short
 @each
-def test_restart_agreement_is_that_of_fits_from_the_same_seeds(Estimator, X):
-    estimator = Estimator(n_clusters=4, n_init=3, random_state=0).fit(X)
-    agreement = estimator.fit_report_["restart_agreement"]
+def test_restart_agreement_is_a_share_of_the_other_restarts(Estimator, brief, X):
+    agreement = clone(brief[Estimator]).set_params(n_init=3).fit(X).fit_report_["restart_agreement"]
     assert agreement.shape == (len(X),)
     assert set(agreement.tolist()) <= {0.0, 0.5, 1.0}
-    assert Estimator(n_clusters=4, random_state=0).fit(X).fit_report_["restart_agreement"] is None
+    assert agreement.mean() > 1 / 4  # what chance gives
+    assert brief[Estimator].fit_report_["restart_agreement"] is None
 
 
 @each

@@ -218,12 +218,13 @@ def test_true_labels_do_not_change_a_fit(Estimator, few):
 
 
 @each
+@pytest.mark.no_cover  # many fits, of lines that other tests run too
 @pytest.mark.parametrize("scorer", [augmentation_agreement_scorer, restart_agreement_scorer])
 def test_true_labels_do_not_change_a_search_by_a_label_free_scorer(Estimator, scorer, few):
     X, y = few
     found = []
     for wrong in (None, y, np.random.default_rng(0).permutation(y), np.full(len(X), np.nan)):
-        estimator = Estimator(3, max_epochs=2, n_init=2, random_state=0)
+        estimator = Estimator(3, max_epochs=1, n_init=2, random_state=0)
         search = GridSearchCV(estimator, {"lr": [1e-4, 1e-3]}, scoring=scorer, cv=FullData(), error_score="raise")
         search.fit(X, wrong)
         found.append(

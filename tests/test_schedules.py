@@ -13,11 +13,12 @@ from reference import curriculum
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from torch import nn
+from torch.testing import assert_close
 
 from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering
 from deepcluster_sk._data import ArraySamples, shuffled_batches
 from deepcluster_sk._engine import Runtime, by_batch_statistics, infer, inference_batches, judge, make_scheduler
-from deepcluster_sk._monitor import LabelTracker, Monitor
+from deepcluster_sk._monitor import LabelTracker, Monitor, _copied
 from deepcluster_sk._scaling import Scaling
 from deepcluster_sk._start import (
     default_epochs,
@@ -730,6 +731,29 @@ def test_a_diverged_epoch_is_trained_again_from_its_start_at_a_lower_rate(bad):
         train()
     assert seen == [(0, 1.0, 1.0), (1, 2.0, 1.0), (1, 2.0, 0.1), (2, 3.0, 0.1)]
     assert [record["loss"] for record in monitor.history[:2]] == [1.0, 0.5]
+
+
+@pytest.mark.parametrize("Optimizer", [torch.optim.Adam, torch.optim.RMSprop])
+def test_a_copied_state_is_a_deep_copy(Optimizer):
+    """Of nested dicts and lists, with the versions of modules that ``load_state_dict`` looks for."""
+    network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    optimizer = Optimizer(network.parameters(), lr=0.1)
+
+    def step():
+        network(torch.rand(4, 3)).square().sum().backward()
+        optimizer.step()
+
+    step()
+    before = copy.deepcopy([network.state_dict(), optimizer.state_dict()])
+    copied = [_copied(part.state_dict()) for part in (network, optimizer)]
+    assert copied[0]._metadata == before[0]._metadata
+    step()
+    assert not torch.equal(network[0].weight, before[0]["0.weight"])
+    assert_close(copied[0], before[0], rtol=0, atol=0)
+    assert_close(copied[1]["state"], before[1]["state"], rtol=0, atol=0)
+    assert copied[1]["param_groups"] == before[1]["param_groups"]
+    copied[1]["param_groups"][0]["lr"] = 3.0
+    assert optimizer.param_groups[0]["lr"] == 0.1
 
 
 @pytest.mark.parametrize(
