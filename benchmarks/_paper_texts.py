@@ -60,9 +60,9 @@ NOTES = {
     "warnings": "Of each method fifty fits on each data set; seeds 100 to 509. From the default start the seed matters "
     "too little for a fit to fall .15 below the median: there was nothing to find here, and there is no false alarm. "
     "The line of InstabilityWarning was set on other fits, some from random weights; the user guide has their figures.",
-    "photographs": "By default the colours of photographs change; ``color()`` is the narrower set of DAC's authors, "
-    "and ``n_neighbors=0`` leaves neighbours by their pixels out of the warm-up. Frozen features of a pretrained "
-    "network give far more: see their table.",
+    "photographs": "By default the colours of photographs change, and the warm-up leaves out neighbours by their "
+    "pixels, of which too few are mutual; ``color()`` is the narrower set of DAC's authors, and ``n_neighbors=5`` what "
+    "other images have by default. Frozen features of a pretrained network give far more: see their table.",
     "transfer": "A perceptron with 200 hidden units, on a fifth of the images held out. Of the backbone's maps it gets "
     "the means over positions.",
 }

@@ -231,13 +231,14 @@ def metrics() -> dict[str, Measure]:
 
 
 def photographs() -> dict[str, Measure]:
-    """The default, which changes colours, the set of DAC's authors, and no neighbours by their pixels."""
-    of_the_paper = ImageAugmentation.color()
-    return {
-        **{method: by_default(method) for method in THREE},
-        **{f"{method}, augment=color()": by_default(method, augment=of_the_paper) for method in THREE},
-        **{f"{method}, n_neighbors=0": by_default(method, n_neighbors=0) for method in THREE},
+    """The default, which changes colours and draws no neighbours, and each of the two put back."""
+    changes: dict[str, dict[str, Any]] = {
+        "": {},
+        ", augment=color()": {"augment": ImageAugmentation.color()},
+        ", n_neighbors=5": {"n_neighbors": 5},
+        ", augment=color(), n_neighbors=5": {"augment": ImageAugmentation.color(), "n_neighbors": 5},
     }
+    return {f"{method}{name}": by_default(method, **params) for name, params in changes.items() for method in THREE}
 
 
 def growing(n_classes: tuple[int, ...]) -> dict[str, Measure]:

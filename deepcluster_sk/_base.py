@@ -103,7 +103,8 @@ class BaseDeepClustering(
         check_number("lr", self.lr, float, 0, low_open=True)
         check_number("tol", self.tol, float, 0, 1)
         check_number("n_init", self.n_init, int, 1)
-        check_number("n_neighbors", self.n_neighbors, int, 0)
+        if not (isinstance(self.n_neighbors, str) and self.n_neighbors == "auto"):
+            check_number("n_neighbors", self.n_neighbors, int, 0)
         check_number("temperature", self.temperature, float, 0, low_open=True)
         if not isinstance(self.verbose, bool):
             check_number("verbose", self.verbose, int, 0)

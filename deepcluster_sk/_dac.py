@@ -83,8 +83,8 @@ class DACClustering(LoopClustering):
     warmup_epochs : int or None, default=None
         Epochs of the contrastive warm-up that, with k-means behind it, replaces the paper's start from random weights;
         None grows shorter with n, 0 starts as the paper does.
-    n_neighbors : int, default=5
-        Nearest neighbours of each sample that the warm-up draws near it; 0 uses its transforms alone.
+    n_neighbors : int or "auto", default="auto"
+        Nearest neighbours that the warm-up draws near each sample; "auto" is 5, or 0 for photographs (see the guide).
     temperature : float, default=0.5
         Divisor of the cosine similarities in the contrastive loss, > 0.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
@@ -208,7 +208,7 @@ class DACClustering(LoopClustering):
         block_size: int = 1000,
         passes_per_block: int = 1,
         warmup_epochs: int | None = None,
-        n_neighbors: int = 5,
+        n_neighbors: int | Literal["auto"] = "auto",
         temperature: float = 0.5,
         precision: Literal["auto", "float32", "bfloat16"] = "auto",
         device: Any = "auto",

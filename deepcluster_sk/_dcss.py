@@ -106,8 +106,8 @@ class DCSSClustering(BaseEncoderClustering):
         Inner product γ up to which two samples are dissimilar, in [0, similar_threshold].
     contrastive_weight : float, default=1.0
         Weight in pretraining of the contrastive loss, which draws neighbours together; 0 is none, as in the paper.
-    n_neighbors : int, default=5
-        Nearest neighbours of each sample that pretraining draws near it; 0 uses its transforms alone.
+    n_neighbors : int or "auto", default="auto"
+        Nearest neighbours that pretraining draws near each sample; "auto" is 5, or 0 for photographs (see the guide).
     temperature : float, default=0.5
         Divisor of the cosine similarities in the contrastive loss, > 0.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
@@ -242,7 +242,7 @@ class DCSSClustering(BaseEncoderClustering):
         similar_threshold: float = 0.8,
         dissimilar_threshold: float = 0.2,
         contrastive_weight: float = 1.0,
-        n_neighbors: int = 5,
+        n_neighbors: int | Literal["auto"] = "auto",
         temperature: float = 0.5,
         precision: Literal["auto", "float32", "bfloat16"] = "auto",
         device: Any = "auto",

@@ -8,6 +8,7 @@ gives every sample a first cluster. ``warmup_epochs=0`` skips all of it.
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -27,6 +28,9 @@ from deepcluster_sk.networks import ClusterNetwork
 
 Embed = Callable[[Tensor], Tensor]
 
+# Neighbours that "auto" draws near each sample, and the share of them that must be mutual where samples are images, of
+# so many asked.
+_N_NEIGHBORS, _LEAST_MUTUAL, _N_ASKED = 5, 0.25, 20_000
 # Neighbours are looked for among this many principal components, fitted on this many samples.
 _N_COMPONENTS, _N_PCA_SAMPLES = 64, 2_500
 # Neighbours are looked for among this many samples, or so few that all distances together are no more than this, but
@@ -81,7 +85,7 @@ def nearest_neighbors(samples: Samples, n_neighbors: int, generator: torch.Gener
         Nearest first.
     """
     n_samples = len(samples)
-    n_candidates = min(_N_CANDIDATES, max(_LEAST_CANDIDATES, _N_DISTANCES // n_samples))
+    n_candidates = _n_candidates(n_samples)
     n_neighbors = min(n_neighbors, n_samples - 1, n_candidates - 1)
     if n_neighbors == 0:
         return torch.empty(n_samples, 0, dtype=torch.int32)
@@ -99,6 +103,46 @@ def nearest_neighbors(samples: Samples, n_neighbors: int, generator: torch.Gener
         left_out[:, -1] |= ~left_out.any(1)  # the farthest, where the sample is not found among its nearest
         neighbors[rows] = found[~left_out].view(len(indices), -1).int()
     return ranks.gather(neighbors, n_samples)
+
+
+def neighbors_to_draw(
+    samples: Samples, n_neighbors: int | Literal["auto"], generator: torch.Generator, ranks: Ranks = ALONE
+) -> Tensor:
+    """:func:`nearest_neighbors` that a warm-up is to draw near each sample.
+
+    Where nearness says little of what an image shows, as among photographs, a few dull images are near to all others,
+    and few neighbours have each other. "auto" then takes none, and five otherwise. Feature vectors always have five:
+    in so many dimensions there are such samples within good clusters, too.
+
+    Returns
+    -------
+    neighbors : Tensor of shape (n, n_neighbors), int32, on the CPU
+    """
+    if n_neighbors != "auto":
+        return nearest_neighbors(samples, n_neighbors, generator, ranks)
+    neighbors = nearest_neighbors(samples, _N_NEIGHBORS, generator, ranks)
+    is_told = len(samples.sample_shape) == 1 or mutual_share(neighbors) >= _LEAST_MUTUAL
+    return neighbors if is_told else neighbors[:, :0]
+
+
+def mutual_share(neighbors: Tensor) -> float:
+    """Share of neighbours that have the sample as a neighbour as well; those that could not are left out.
+
+    Parameters
+    ----------
+    neighbors : Tensor of shape (n, n_neighbors), int32
+        As :func:`nearest_neighbors` gives them.
+    """
+    n_samples = len(neighbors)
+    some = torch.arange(0, n_samples, max(1, n_samples // _N_ASKED))
+    they_have = neighbors[neighbors[some].long()]  # (m, n_neighbors, n_neighbors)
+    is_mutual = (they_have == some[:, None, None]).any(2)
+    could_be = min(1.0, _n_candidates(n_samples) / n_samples)  # the others are nobody's neighbour
+    return is_mutual.double().mean().item() / could_be
+
+
+def _n_candidates(n_samples: int) -> int:
+    return min(_N_CANDIDATES, max(_LEAST_CANDIDATES, _N_DISTANCES // n_samples))
 
 
 def _principal_components(samples: Samples, fitted_on: Tensor, ranks: Ranks) -> Callable[[Tensor], NDArray[np.float32]]:
@@ -135,7 +179,7 @@ def contrastive_warm_up(
     samples: Samples,
     *,
     n_epochs: int,
-    n_neighbors: int,
+    n_neighbors: int | Literal["auto"],
     temperature: float,
     runtime: Runtime,
     monitor: Monitor,
@@ -147,7 +191,7 @@ def contrastive_warm_up(
     embed : callable
         From a batch to its place in the end, (n, 64), rows of unit length.
     """
-    find_neighbors = partial(nearest_neighbors, samples, n_neighbors, runtime.generator, runtime.ranks)
+    find_neighbors = partial(neighbors_to_draw, samples, n_neighbors, runtime.generator, runtime.ranks)
     neighbors = monitor.once("neighbors", find_neighbors)
     n_features = network.features(runtime.read(samples, torch.arange(2))).shape[1]
     projection = runtime.place(nn.Linear(n_features, _PROJECTION_DIM))
@@ -174,7 +218,7 @@ def contrastive_warm_up(
             losses=losses,
         )
         train_on(batches, step, optimizer, losses)
-        monitor.record(loss=losses.mean())
+        monitor.record(loss=losses.mean(), n_neighbors=neighbors.shape[1])
     return lambda batch: F.normalize(projection(network.features(batch)).float(), dim=1)
 
 
@@ -268,7 +312,7 @@ def start_from_kmeans(
     n_clusters: int,
     *,
     n_epochs: tuple[int, int],
-    n_neighbors: int,
+    n_neighbors: int | Literal["auto"],
     temperature: float,
     runtime: Runtime,
     monitor: Monitor,

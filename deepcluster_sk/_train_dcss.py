@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from sklearn.exceptions import ConvergenceWarning
@@ -19,7 +19,7 @@ from deepcluster_sk._engine import (
     train_on,
 )
 from deepcluster_sk._monitor import LabelTracker, Monitor, RunningMean
-from deepcluster_sk._start import draw_neighbors, nearest_neighbors
+from deepcluster_sk._start import draw_neighbors, neighbors_to_draw
 from deepcluster_sk._validation import level_of_caller
 from deepcluster_sk.losses import (
     cluster_centering_loss,
@@ -84,14 +84,14 @@ def pretrain(
     *,
     n_epochs: int,
     contrastive_weight: float,
-    n_neighbors: int,
+    n_neighbors: int | Literal["auto"],
     temperature: float,
     runtime: Runtime,
     monitor: Monitor,
 ) -> None:
     """Train the autoencoder on reconstruction, and with a weight on the contrastive loss of its latent vectors."""
     n_neighbors = n_neighbors if contrastive_weight > 0 else 0
-    find_neighbors = partial(nearest_neighbors, samples, n_neighbors, runtime.generator, runtime.ranks)
+    find_neighbors = partial(neighbors_to_draw, samples, n_neighbors, runtime.generator, runtime.ranks)
     neighbors = monitor.once("neighbors", find_neighbors)
     optimizer = optim.Adam(network.autoencoder_parameters(), lr=1e-3, fused=runtime.fused)
     step = pretraining_step(
@@ -110,7 +110,7 @@ def pretrain(
             lambda: runtime.shuffled(len(samples)), network=network, optimizer=optimizer, losses=losses
         )
         train_on(batches, step, optimizer, losses)
-        monitor.record(loss=losses.mean())
+        monitor.record(loss=losses.mean(), n_neighbors=neighbors.shape[1])
 
 
 def update_centers(network: DCSSNetwork, samples: Samples, runtime: Runtime) -> Tensor:

@@ -126,8 +126,8 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
     size = "side that images are resized to (default: their own, at most 64); time grows with its square"
     add("--image-size", type=int, metavar="PIXELS", help=size)
     add("--max-epochs", type=int, metavar="N", help="most epochs of each phase (default: by the number of images)")
-    neighbors = "images near in pixels that are drawn together; 5 for drawings and scans (default: 0, for photographs)"
-    add("--n-neighbors", type=int, default=0, metavar="N", help=neighbors)
+    neighbors = "images near in pixels that are drawn together (default: 5, or 0 for photographs)"
+    add("--n-neighbors", type=int, metavar="N", help=neighbors)
     add("--n-init", type=int, default=1, metavar="N", help="networks to train; the best is kept (default: 1)")
     add("--seed", type=int, default=0, metavar="N", help="the same one gives the same clusters (default: 0)")
     add("--device", default="auto", help="such as cpu or cuda:0 (default: a GPU if there is one)")
@@ -174,7 +174,7 @@ def _cluster(options: argparse.Namespace) -> None:
         image_size=quick.get("image_size") if options.image_size is None else options.image_size,
         max_epochs=quick.get("max_epochs") if options.max_epochs is None else options.max_epochs,
         n_init=options.n_init,
-        n_neighbors=options.n_neighbors,
+        n_neighbors="auto" if options.n_neighbors is None else options.n_neighbors,
         random_state=options.seed,
         device=options.device,
         checkpoint_dir=result / _CHECKPOINTS,

@@ -44,6 +44,7 @@ COMMON_PARAMETERS = [
     ("lr", "fast", TypeError, "lr='fast' must be a number, got str"),
     ("n_init", 0, ValueError, "n_init=0"),
     ("n_neighbors", -1, ValueError, "n_neighbors=-1"),
+    ("n_neighbors", "many", TypeError, "n_neighbors='many' must be an integer, got str"),
     ("temperature", 0.0, ValueError, "temperature=0.0"),
     ("precision", "float16", ValueError, "precision='float16' must be one of 'auto', 'float32', 'bfloat16'"),
     ("device", "abacus", ValueError, "device='abacus' must be 'auto' or a torch device"),

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 import reference
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose
 from reference import curriculum
 from sklearn.datasets import load_digits
@@ -24,8 +27,10 @@ from deepcluster_sk._start import (
     default_epochs,
     draw_neighbors,
     kmeans_centers,
+    mutual_share,
     nearest_centers,
     nearest_neighbors,
+    neighbors_to_draw,
 )
 from deepcluster_sk._train_dac import (
     adaptive_thresholds,
@@ -642,6 +647,54 @@ def test_neighbors_are_found_in_parts_and_among_a_random_share_of_many(runtime, 
     found = nearest_neighbors(samples_of(points), 3, runtime.generator)
     assert len(found.unique()) <= 20
     assert (found != torch.arange(60)[:, None]).all()
+
+
+def hubs(shape):
+    """60 samples of which one is nearest to all others, as a plain grey image is among photographs."""
+    n_features = int(np.prod(shape))
+    points = 10 * np.eye(60, n_features)
+    points[:6] *= 0.1
+    return samples_of(points.reshape(60, *shape))
+
+
+@pytest.mark.parametrize(("shape", "n_neighbors"), [((1, 8, 8), 0), ((3, 5, 5), 0), ((64,), 5)])
+def test_images_whose_neighbors_are_seldom_mutual_have_none_by_default(shape, n_neighbors, runtime):
+    samples = hubs(shape)
+    assert mutual_share(nearest_neighbors(samples, 5, runtime.generator)) < 0.25
+    assert neighbors_to_draw(samples, "auto", runtime.generator).shape == (60, n_neighbors)
+    assert neighbors_to_draw(samples, 3, runtime.generator).shape == (60, 3)
+
+
+def test_digits_have_five_neighbors_by_default():
+    samples = samples_of(load_digits().images[:600, None])
+    nearest = nearest_neighbors(samples, 5, torch.Generator().manual_seed(0))
+    assert mutual_share(nearest) > 0.5
+    assert torch.equal(neighbors_to_draw(samples, "auto", torch.Generator().manual_seed(0)), nearest)
+
+
+@given(neighbors=arrays(np.int32, (30, 3), elements=st.integers(0, 29)))
+def test_mutual_share_is_that_of_a_double_loop(neighbors):
+    mutual = [i in neighbors[j] for i in range(30) for j in neighbors[i]]
+    assert mutual_share(torch.from_numpy(neighbors)) == pytest.approx(np.mean(mutual))
+
+
+def test_mutual_share_is_that_of_all_where_neighbors_are_looked_for_among_some(runtime, monkeypatch):
+    samples = samples_of(load_digits().images[:600, None])
+    whole = mutual_share(nearest_neighbors(samples, 5, runtime.generator))
+    monkeypatch.setattr("deepcluster_sk._start._N_CANDIDATES", 300)
+    monkeypatch.setattr("deepcluster_sk._start._LEAST_CANDIDATES", 300)
+    assert mutual_share(nearest_neighbors(samples, 5, runtime.generator)) == pytest.approx(whole, abs=0.08)
+    monkeypatch.setattr("deepcluster_sk._start._N_CANDIDATES", 600)
+    monkeypatch.setattr("deepcluster_sk._start._N_ASKED", 200)
+    assert mutual_share(nearest_neighbors(samples, 5, runtime.generator)) == pytest.approx(whole, abs=0.05)
+
+
+@pytest.mark.parametrize("Estimator", [DACClustering, DCCMClustering, DCSSClustering])
+def test_history_tells_how_many_neighbors_were_drawn(Estimator, X):
+    images = hubs((1, 8, 8)).batch(torch.arange(60))[:, 0].numpy()
+    for given_to_fit, n_neighbors in ((images, 0), (X, 5)):
+        first = Estimator(3, max_epochs=1, random_state=0).fit(given_to_fit).history_[0]
+        assert first["n_neighbors"] == n_neighbors
 
 
 def test_a_neighbor_or_the_sample_itself_is_drawn_equally_often():
