@@ -7,7 +7,6 @@ gives every sample a first cluster. ``warmup_epochs=0`` skips all of it.
 
 import math
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -23,6 +22,7 @@ from deepcluster_sk._data import Samples, to_device
 from deepcluster_sk._distributed import ALONE, Ranks
 from deepcluster_sk._engine import Runtime, infer, settle_batch_norm, train_on
 from deepcluster_sk._monitor import Monitor, RunningMean
+from deepcluster_sk.augment import unchanged
 from deepcluster_sk.losses import contrastive_loss
 from deepcluster_sk.networks import ClusterNetwork
 
@@ -105,24 +105,21 @@ def nearest_neighbors(samples: Samples, n_neighbors: int, generator: torch.Gener
     return ranks.gather(neighbors, n_samples)
 
 
-def neighbors_to_draw(
-    samples: Samples, n_neighbors: int | Literal["auto"], generator: torch.Generator, ranks: Ranks = ALONE
-) -> Tensor:
+def neighbors_to_draw(samples: Samples, n_neighbors: int | Literal["auto"], runtime: Runtime) -> Tensor:
     """:func:`nearest_neighbors` that a warm-up is to draw near each sample.
 
     Where nearness says little of what an image shows, as among photographs, a few dull images are near to all others,
-    and few neighbours have each other. "auto" then takes none, and five otherwise. Feature vectors always have five:
-    in so many dimensions there are such samples within good clusters, too.
+    and few neighbours have each other. "auto" then takes none, if there are transforms to learn from instead, and five
+    otherwise. Feature vectors always have five: in so many dimensions there are such samples within good clusters, too.
 
     Returns
     -------
     neighbors : Tensor of shape (n, n_neighbors), int32, on the CPU
     """
-    if n_neighbors != "auto":
-        return nearest_neighbors(samples, n_neighbors, generator, ranks)
-    neighbors = nearest_neighbors(samples, _N_NEIGHBORS, generator, ranks)
-    is_told = len(samples.sample_shape) == 1 or mutual_share(neighbors) >= _LEAST_MUTUAL
-    return neighbors if is_told else neighbors[:, :0]
+    n_wanted = _N_NEIGHBORS if n_neighbors == "auto" else n_neighbors
+    neighbors = nearest_neighbors(samples, n_wanted, runtime.generator, runtime.ranks)
+    may_have_none = n_neighbors == "auto" and len(samples.sample_shape) == 3 and runtime.augment is not unchanged
+    return neighbors[:, :0] if may_have_none and mutual_share(neighbors) < _LEAST_MUTUAL else neighbors
 
 
 def mutual_share(neighbors: Tensor) -> float:
@@ -191,8 +188,7 @@ def contrastive_warm_up(
     embed : callable
         From a batch to its place in the end, (n, 64), rows of unit length.
     """
-    find_neighbors = partial(neighbors_to_draw, samples, n_neighbors, runtime.generator, runtime.ranks)
-    neighbors = monitor.once("neighbors", find_neighbors)
+    neighbors = monitor.once("neighbors", lambda: neighbors_to_draw(samples, n_neighbors, runtime))
     n_features = network.features(runtime.read(samples, torch.arange(2))).shape[1]
     projection = runtime.place(nn.Linear(n_features, _PROJECTION_DIM))
     parameters = [*network.backbone.parameters(), *projection.parameters()]

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -91,8 +90,7 @@ def pretrain(
 ) -> None:
     """Train the autoencoder on reconstruction, and with a weight on the contrastive loss of its latent vectors."""
     n_neighbors = n_neighbors if contrastive_weight > 0 else 0
-    find_neighbors = partial(neighbors_to_draw, samples, n_neighbors, runtime.generator, runtime.ranks)
-    neighbors = monitor.once("neighbors", find_neighbors)
+    neighbors = monitor.once("neighbors", lambda: neighbors_to_draw(samples, n_neighbors, runtime))
     optimizer = optim.Adam(network.autoencoder_parameters(), lr=1e-3, fused=runtime.fused)
     step = pretraining_step(
         network,

@@ -304,7 +304,8 @@ class FeatureNoise(DrawnAugmentation):
         return disturbed.masked_fill(hidden[0], 0) if hidden else disturbed
 
 
-def _identity(batch: Tensor, generator: Generator) -> Tensor:
+def unchanged(batch: Tensor, generator: Generator) -> Tensor:
+    """What ``augment=None`` stands for."""
     return batch
 
 
@@ -337,7 +338,7 @@ def resolve_augmentation(augment: object, sample_shape: tuple[int, ...]) -> Augm
     ImageAugmentation(rotation=15.0, shift=0.12, zoom=0.15, shear=0.25, ..., horizontal_flip=False, ...)
     """
     if augment is None:
-        return _identity
+        return unchanged
     if isinstance(augment, str) and augment == "auto":
         if len(sample_shape) == 1:
             return FeatureNoise()

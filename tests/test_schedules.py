@@ -3,6 +3,7 @@
 import copy
 import gc
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -43,6 +44,7 @@ from deepcluster_sk._train_dccm import Block as DCCMBlock
 from deepcluster_sk._train_dccm import block_step, correlation_loss, resolve_positions, triplet_loss
 from deepcluster_sk._train_dccm import label_block as label_dccm_block
 from deepcluster_sk._train_dcss import cluster_step, train_mnet, train_on_clusters, update_centers
+from deepcluster_sk.augment import resolve_augmentation
 from deepcluster_sk.losses import consistency_loss, pair_cross_entropy
 from deepcluster_sk.metrics import clustering_accuracy_score
 from deepcluster_sk.networks import AUTOENCODERS, NETWORKS, DCSSNetwork, LocalDiscriminator, build_cluster_network
@@ -661,15 +663,17 @@ def hubs(shape):
 def test_images_whose_neighbors_are_seldom_mutual_have_none_by_default(shape, n_neighbors, runtime):
     samples = hubs(shape)
     assert mutual_share(nearest_neighbors(samples, 5, runtime.generator)) < 0.25
-    assert neighbors_to_draw(samples, "auto", runtime.generator).shape == (60, n_neighbors)
-    assert neighbors_to_draw(samples, 3, runtime.generator).shape == (60, 3)
+    assert neighbors_to_draw(samples, "auto", runtime).shape == (60, n_neighbors)
+    assert neighbors_to_draw(samples, 3, runtime).shape == (60, 3)
+    without_transforms = replace(runtime, augment=resolve_augmentation(None, shape))
+    assert neighbors_to_draw(samples, "auto", without_transforms).shape == (60, 5)
 
 
-def test_digits_have_five_neighbors_by_default():
+def test_digits_have_five_neighbors_by_default(runtime):
     samples = samples_of(load_digits().images[:600, None])
-    nearest = nearest_neighbors(samples, 5, torch.Generator().manual_seed(0))
+    nearest = nearest_neighbors(samples, 5, torch.Generator().manual_seed(0))  # as runtime's is
     assert mutual_share(nearest) > 0.5
-    assert torch.equal(neighbors_to_draw(samples, "auto", torch.Generator().manual_seed(0)), nearest)
+    assert torch.equal(neighbors_to_draw(samples, "auto", runtime), nearest)
 
 
 @given(neighbors=arrays(np.int32, (30, 3), elements=st.integers(0, 29)))
