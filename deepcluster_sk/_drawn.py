@@ -1,4 +1,4 @@
-"""What augmentations have in common that several processes can share a batch of."""
+"""What augmentations have in common that several processes can share a batch of, and the one that does nothing."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -24,3 +24,8 @@ class DrawnAugmentation(ABC):
         """Transform a part of a batch as it would be within the whole."""
         draws = self._draw((n_samples, *batch.shape[1:]), generator)
         return self._transformed(batch, *map(part, draws))
+
+
+def unchanged(batch: Tensor, generator: Generator) -> Tensor:
+    """What ``augment=None`` stands for."""
+    return batch

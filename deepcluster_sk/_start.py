@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from deepcluster_sk._data import Samples, to_device
 from deepcluster_sk._distributed import ALONE, Ranks
+from deepcluster_sk._drawn import unchanged
 from deepcluster_sk._engine import Runtime, infer, settle_batch_norm, train_on
 from deepcluster_sk._monitor import Monitor, RunningMean
-from deepcluster_sk.augment import unchanged
 from deepcluster_sk.losses import contrastive_loss
 from deepcluster_sk.networks import ClusterNetwork
 

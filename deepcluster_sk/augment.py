@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from deepcluster_sk._data import to_device
-from deepcluster_sk._drawn import DrawnAugmentation
+from deepcluster_sk._drawn import DrawnAugmentation, unchanged
 from deepcluster_sk._validation import check_choice, check_number
 
 __all__ = ["Augmentation", "FeatureNoise", "ImageAugmentation", "check_augmentation", "resolve_augmentation"]
@@ -302,11 +302,6 @@ class FeatureNoise(DrawnAugmentation):
         noise, *hidden = (to_device(draw, features.device) for draw in draws)
         disturbed = features + self.noise * noise.to(features.dtype)
         return disturbed.masked_fill(hidden[0], 0) if hidden else disturbed
-
-
-def unchanged(batch: Tensor, generator: Generator) -> Tensor:
-    """What ``augment=None`` stands for."""
-    return batch
 
 
 def resolve_augmentation(augment: object, sample_shape: tuple[int, ...]) -> Augmentation:
