@@ -652,7 +652,7 @@ def test_neighbors_are_found_in_parts_and_among_a_random_share_of_many(runtime, 
 
 
 def hubs(shape):
-    """60 samples of which one is nearest to all others, as a plain grey image is among photographs."""
+    """60 samples of which six are nearest to all others, as plain gray images are among photographs."""
     n_features = int(np.prod(shape))
     points = 10 * np.eye(60, n_features)
     points[:6] *= 0.1
