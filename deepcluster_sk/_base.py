@@ -97,14 +97,12 @@ class BaseDeepClustering(
     def _check_params(self) -> None:
         """Raise for any parameter that is wrong whatever the data; subclasses add their own."""
         check_number("n_clusters", self.n_clusters, int, 1)
-        if self.max_epochs is not None:
-            check_number("max_epochs", self.max_epochs, int, 1)
+        check_number("max_epochs", self.max_epochs, int, 1, besides=(None,))
         check_number("batch_size", self.batch_size, int, 2)
         check_number("lr", self.lr, float, 0, low_open=True)
         check_number("tol", self.tol, float, 0, 1)
         check_number("n_init", self.n_init, int, 1)
-        if not (isinstance(self.n_neighbors, str) and self.n_neighbors == "auto"):
-            check_number("n_neighbors", self.n_neighbors, int, 0)
+        check_number("n_neighbors", self.n_neighbors, int, 0, besides=("auto",))
         check_number("temperature", self.temperature, float, 0, low_open=True)
         if not isinstance(self.verbose, bool):
             check_number("verbose", self.verbose, int, 0)
@@ -120,9 +118,9 @@ class BaseDeepClustering(
     def _n_epochs(self, name: str, n_samples: int, at_500: int) -> int:
         """The parameter ``name``, or its default share of epochs where it is None; never above ``max_epochs``."""
         given = getattr(self, name)
+        check_number(name, given, int, 0, besides=(None,))
         if given is None:
             return self._n_epochs_default(n_samples, at_500)
-        check_number(name, given, int, 0)
         return int(given) if self.max_epochs is None else min(int(given), self.max_epochs)
 
     def _n_epochs_default(self, n_samples: int, at_500: int) -> int:

@@ -253,8 +253,7 @@ class DACClustering(LoopClustering):
         check_choice("pair_selection", self.pair_selection, ("adaptive", "all"))
         check_choice("pair_loss", self.pair_loss, tuple(_PAIR_LOSSES))
         check_number("consistency_weight", self.consistency_weight, float, 0)
-        if self.curriculum_rate is not None:
-            check_number("curriculum_rate", self.curriculum_rate, float, 0, low_open=True)
+        check_number("curriculum_rate", self.curriculum_rate, float, 0, low_open=True, besides=(None,))
 
     def _build_network(self, sample_shape: tuple[int, ...]) -> ClusterNetwork:
         return build_cluster_network(own_copy(self.network), sample_shape, self.n_clusters)

@@ -301,8 +301,7 @@ class DCSSClustering(BaseEncoderClustering):
         check_number("centering_weight", self.centering_weight, float, 0)
         check_choice("cluster_losses", self.cluster_losses, ("successive", "aggregated"))
         check_number("center_interval", self.center_interval, int, 1)
-        if self.logit_scale is not None:
-            check_number("logit_scale", self.logit_scale, float, 0, low_open=True)
+        check_number("logit_scale", self.logit_scale, float, 0, low_open=True, besides=(None,))
         check_choice("second_phase", self.second_phase, (True, False))
         check_number("membership_epochs", self.membership_epochs, int, 0)
         check_number("similar_threshold", self.similar_threshold, float, 0, 1)

@@ -91,8 +91,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         TypeError, ValueError
             If X does not fit what the estimator was fitted on, or ``reject_below`` is no such number.
         """
-        if reject_below is not None:
-            check_number("reject_below", reject_below, float, 0, 1)
+        check_number("reject_below", reject_below, float, 0, 1, besides=(None,))
 
         def choose(embedding: Tensor, proba: Tensor) -> Tensor:
             proba = self._regrouped(embedding, proba)

@@ -52,8 +52,11 @@ def check_number(
     *,
     low_open: bool = False,
     high_open: bool = False,
+    besides: tuple[str | None, ...] = (),
 ) -> None:
     """Raise unless ``value`` is a finite number of ``kind`` (int or float) within [low, high], without open ends.
+
+    What ``besides`` names, words or None, is right as well.
 
     Raises
     ------
@@ -62,7 +65,9 @@ def check_number(
     ValueError
         If it lies outside, or is not finite.
     """
-    what = "an integer" if kind is int else "a number"
+    if (value is None or isinstance(value, str)) and value in besides:
+        return
+    what = " or ".join([*map(repr, besides), "an integer" if kind is int else "a number"])
     if not isinstance(value, Integral if kind is int else Real) or isinstance(value, bool | np.bool_):
         raise TypeError(f"{name}={value!r} must be {what}, got {type(value).__name__}.")
     number = float(value)

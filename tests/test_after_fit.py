@@ -459,7 +459,7 @@ def test_uncertain_samples_are_rejected(Estimator, fitted, images):
     ("value", "kind"), [(1.1, ValueError), (-0.1, ValueError), (np.nan, ValueError), ("0.5", TypeError)]
 )
 def test_a_probability_that_is_none_is_refused(fitted, images, value, kind):
-    with pytest.raises(kind, match=r"reject_below=.* must be a number"):
+    with pytest.raises(kind, match=r"reject_below=.* must be None or a number"):
         fitted(DACClustering).predict(images, reject_below=value)
 
 

@@ -44,7 +44,7 @@ COMMON_PARAMETERS = [
     ("lr", "fast", TypeError, "lr='fast' must be a number, got str"),
     ("n_init", 0, ValueError, "n_init=0"),
     ("n_neighbors", -1, ValueError, "n_neighbors=-1"),
-    ("n_neighbors", "many", TypeError, "n_neighbors='many' must be an integer, got str"),
+    ("n_neighbors", "many", TypeError, "n_neighbors='many' must be 'auto' or an integer, got str"),
     ("temperature", 0.0, ValueError, "temperature=0.0"),
     ("precision", "float16", ValueError, "precision='float16' must be one of 'auto', 'float32', 'bfloat16'"),
     ("device", "abacus", ValueError, "device='abacus' must be 'auto' or a torch device"),
@@ -59,7 +59,7 @@ COMMON_PARAMETERS = [
     ("image_shape", (9, 9), ValueError, r"image_shape=\(9, 9, 1\) \(height, width, channels\) does not fit"),
     ("random_state", "lucky", ValueError, "random_state='lucky' must be None, an integer in"),
     ("verbose", "loud", TypeError, "verbose='loud'"),
-    ("max_epochs", 2.0, TypeError, "max_epochs=2.0 must be an integer, got float"),
+    ("max_epochs", 2.0, TypeError, "max_epochs=2.0 must be None or an integer, got float"),
     ("batch_size", "all", TypeError, "batch_size='all' must be an integer"),
     ("lr", -1e-9, ValueError, r"lr=-1e-09 must be a number in \(0, inf\)"),
     ("lr", 1j, TypeError, r"lr=1j must be a number, got complex"),
@@ -84,7 +84,7 @@ OWN_PARAMETERS = [
     (DACClustering(3, pair_selection="some"), ValueError, "pair_selection='some' must be one of 'adaptive', 'all'"),
     (DACClustering(3, pair_loss="hinge"), ValueError, "pair_loss='hinge'"),
     (DACClustering(3, consistency_weight=-1), ValueError, "consistency_weight=-1"),
-    (DACClustering(3, curriculum_rate=0), ValueError, r"curriculum_rate=0 must be a number in \(0, inf\)"),
+    (DACClustering(3, curriculum_rate=0), ValueError, r"curriculum_rate=0 must be None or a number in \(0, inf\)"),
     (DACClustering(3, lr_schedule="linear"), ValueError, "lr_schedule='linear' must be one of 'cosine', 'constant'"),
     (DCCMClustering(3, lr_schedule=None), ValueError, "lr_schedule=None must be one of 'cosine', 'constant'"),
     (DACClustering(3, block_size=1), ValueError, "block_size=1"),
@@ -111,7 +111,7 @@ OWN_PARAMETERS = [
     (DCSSClustering(3, encoder=nn.Conv2d(1, 2, 3)), ValueError, "encoder=Conv2d must give a vector"),
     (DCSSClustering(3, latent_dim=0), ValueError, "latent_dim=0"),
     (DCSSClustering(3, network=nn.Flatten()), TypeError, "network=Flatten must have the submodules 'encoder'"),
-    (DCSSClustering(3, pretrain_epochs=1.5), TypeError, "pretrain_epochs=1.5 must be an integer"),
+    (DCSSClustering(3, pretrain_epochs=1.5), TypeError, "pretrain_epochs=1.5 must be None or an integer"),
 ]
 
 # What ``fit`` is given in place of 60 digits of shape (8, 8), for three clusters.
