@@ -240,10 +240,12 @@ def n_clusters_criteria(method: str, values: tuple[int, ...]) -> Callable[[np.nd
 
     def measure(X: np.ndarray, y: np.ndarray, seed: int) -> Figures:
         fits, stability = [], {}
+        n_classes = len(np.unique(y))
         for n_clusters in values:
             twins = [default(method, n_clusters, seed + i) for i in (0, 1)]
             fits += [of_fit(twin, X, y) for twin in twins]
             stability[n_clusters] = float(adjusted_rand_score(*(twin.labels_ for twin in twins)))
-        return {"acc": max(fit["acc"] for fit in fits), "fits": fits, "stability": stability}
+        acc = np.mean([fit["acc"] for fit in fits if fit["n_clusters"] == n_classes])
+        return {"acc": float(acc), "fits": fits, "stability": stability}
 
     return measure

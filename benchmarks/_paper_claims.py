@@ -7,20 +7,33 @@ from typing import Any
 import numpy as np
 from _paper_page import TITLES, Cells, Table, read
 
-# Rows from the lowest to the highest, and the phase that tells each from the one before it.
+# The phase that tells a row from others.
+PHASES = {
+    **dict.fromkeys(("DAC*", "DAC"), "DAC"),
+    **dict.fromkeys(("DCCM M1", "DCCM M2", "DCCM M3", "DCCM"), "DCCM"),
+    **dict.fromkeys(("AE + k-means", "pretraining + k-means"), "pretraining"),
+    **dict.fromkeys(("DCSS_agg", "DCSSu"), "phase 1"),
+    "DCSS": "phase 2",
+}
+# Rows from the lowest to the highest.
 ORDERINGS = (
-    (("DAC*", "DAC"), "DAC"),
-    (("DCCM M1", "DCCM M2", "DCCM M3", "DCCM"), "DCCM"),
-    (("AE + k-means", "DCSS_agg"), "phase 1"),
-    (("AE + k-means", "DCSSu"), "phase 1"),
-    (("pretraining + k-means", "DCSS_agg", "DCSSu"), "phase 1"),
-    (("DCSSu", "DCSS"), "phase 2"),
+    ("DAC*", "DAC"),
+    ("DCCM M1", "DCCM M2", "DCCM M3", "DCCM"),
+    ("AE + k-means", "DCSS_agg"),
+    ("AE + k-means", "DCSSu"),
+    ("pretraining + k-means", "DCSS_agg", "DCSSu"),
+    ("pretraining + k-means", "DCSSu"),
+    ("DCSSu", "DCSS"),
 )
 TABLES = (
     *("mnist-10k", "mnist-10k-paper", "fashion-mnist-10k", "fashion-mnist-10k-paper"),
     *("fashion-mnist", "2mnist", "one-network"),
 )
 BEST, OTHERS = "nearest-random", ("nearest-farthest", "random-random", "top-random")  # V1; V2, V3, V4
+PAIR_SAMPLING: tuple[tuple[str, str, Callable[[dict[str, Any]], float]], ...] = (
+    ("ACC", "DCCM, pair_sampling={}", lambda cell: cell["acc"]),
+    ("classifier on features", "probe, {}", lambda cell: cell["probe"]["embedding"]),
+)
 
 
 def by_seed(cells: Cells, row: str, figure: Callable[[dict[str, Any]], float]) -> dict[int, float]:
@@ -34,9 +47,9 @@ def verdict(lower: list[float], higher: list[float]) -> str:
     return "confirmed" if all(wins) else "refuted" if all(losses) else "neither"
 
 
-def reached(cells: Cells, row: str, phase: str) -> Cells:
-    """Those of ``cells`` of other rows, and those of this one that came to the phase."""
-    return [cell for cell in cells if cell["row"] != row or cell["epochs"].get(phase)]
+def reached(cells: Cells) -> Cells:
+    """Those of ``cells`` that came to the phase which tells their row from others."""
+    return [cell for cell in cells if cell.get("epochs", {}).get(PHASES.get(cell["row"]))]
 
 
 def claim(where: str, what: str, names: tuple[str, str], lower: dict[int, float], higher: dict[int, float]) -> Table:
@@ -53,15 +66,13 @@ def claims() -> Table:
     """A line a claimed step from one row to a higher one."""
     lines = [["where", "claim", "seeds", "means", "seen"]]
     for table in TABLES:
-        for ordering, phase in ORDERINGS:
-            for lower, higher in pairwise(ordering):
-                cells = reached(read(table), higher, phase)
-                figures = [by_seed(cells, row, lambda cell: cell["acc"]) for row in (lower, higher)]
-                lines += claim(TITLES[table], "ACC", (higher, lower), *figures)
+        cells = reached(read(table))
+        for lower, higher in (pair for ordering in ORDERINGS for pair in pairwise(ordering)):
+            figures = [by_seed(cells, row, lambda cell: cell["acc"]) for row in (lower, higher)]
+            lines += claim(TITLES[table], "ACC", (higher, lower), *figures)
     cells = read("pair-sampling")
     for other in OTHERS:
-        fits = [by_seed(cells, f"DCCM, pair_sampling={name}", lambda cell: cell["acc"]) for name in (other, BEST)]
-        lines += claim("digits", "ACC", (BEST, other), *fits)
-        probes = [by_seed(cells, f"probe, {name}", lambda cell: cell["probe"]["embedding"]) for name in (other, BEST)]
-        lines += claim("digits", "classifier on features", (BEST, other), *probes)
+        for what, row, figure in PAIR_SAMPLING:
+            figures = [by_seed(cells, row.format(name), figure) for name in (other, BEST)]
+            lines += claim("digits", what, (BEST, other), *figures)
     return lines

@@ -64,7 +64,7 @@ def summary(table: str, cells: Cells) -> Table:
 def overview() -> Table:
     """Mean ACC and NMI in per cent of the methods on whole data sets, and the papers' in brackets."""
     methods = ("k-means", "DAC", "DCCM", "DCSS")
-    lines = [["", "seeds", *methods, "longest fit of any, one thread"]]
+    lines = [["", "seeds", *methods, "longest fit of any"]]
     for table, title in OVERVIEW.items():
         rows = {method: [cell for cell in read(table) if cell["row"] == method] for method in methods}
         if not all(rows.values()):
@@ -74,8 +74,9 @@ def overview() -> Table:
             figures = "/".join(f"{100 * np.mean([cell[key] for cell in mine]):.1f}" for key in ("acc", "nmi"))
             reported = FIGURES.get(table, {}).get(method)
             line.append(f"{figures} ({reported})" if reported else figures)
-        longest = max(cell["seconds"] for mine in rows.values() for cell in mine)
-        lines.append([*line, f"{longest / 60:.0f} min"])
+        longest = max((cell for mine in rows.values() for cell in mine), key=lambda cell: cell["seconds"])
+        n_threads = longest["hardware"]["torch_threads"]
+        lines.append([*line, f"{longest['seconds'] / 60:.0f} min, {n_threads} thread{'s' * (n_threads > 1)}"])
     return lines
 
 
