@@ -2,13 +2,14 @@
 
 import json
 import re
+from collections.abc import Callable
 from itertools import combinations
 from typing import Any
 
 import _paper_pictures
 import numpy as np
 from _analyses import CRITERIA
-from _paper_texts import COMMAND, FIGURES, NOTES, OVERVIEW, SETTLED, TITLES
+from _paper_texts import COMMAND, FIGURES, NOTES, OVERVIEW, RUN_BEFORE, SETTLED, TITLES
 from _results import RESULTS
 from paper_tables import cells as planned
 from scipy.stats import spearmanr
@@ -125,6 +126,22 @@ def by_epoch(cells: Cells) -> Table:
     return lines
 
 
+def _by_default(cell: dict[str, Any]) -> bool:
+    return "without warm-up" not in cell["row"]
+
+
+# Cells of the criteria that are averaged together.
+GROUPS: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "mean of those it was settled on, default start": lambda cell: cell["data"] in SETTLED and _by_default(cell),
+    "mean of those it was settled on, without warm-up": lambda cell: cell["data"] in SETTLED and not _by_default(cell),
+    "mean of the others, default start": lambda cell: cell["data"] not in SETTLED and _by_default(cell),
+    "mean of the others, without warm-up": lambda cell: cell["data"] not in SETTLED and not _by_default(cell),
+    "mean of the others that were not run when it was settled": lambda cell: (
+        cell["data"] not in SETTLED and not (cell["data"] in RUN_BEFORE and _by_default(cell))
+    ),
+}
+
+
 def regret(acc: np.ndarray, score: Any, n_restarts: int) -> float:
     """How much accuracy the pick of a criterion loses against the best, mean over every choice of so many restarts."""
     lost = []
@@ -171,8 +188,8 @@ def criteria(cells: Cells, n_restarts: int = 3) -> Table:
         by_chance = np.mean([acc[list(rows)].max() for rows in combinations(every, n_restarts)]) - acc.mean()
         found.append((acc.mean(), acc.max(), [*figures, (np.nan, by_chance)]))
         lines.append(criteria_line(f"{cell['data']}, {cell['row']}", *found[-1]))
-    for title, is_settled in (("mean of those it was settled on", True), ("mean of the others", False)):
-        mine = [figures for cell, figures in zip(cells, found, strict=True) if (cell["data"] in SETTLED) == is_settled]
+    for title, is_among in GROUPS.items():
+        mine = [figures for cell, figures in zip(cells, found, strict=True) if is_among(cell)]
         if mine:
             accuracies = (np.mean([each[i] for each in mine]) for i in (0, 1))
             ranks, regrets = np.moveaxis([figures for _, _, figures in mine], 2, 0)
@@ -253,6 +270,8 @@ def sections() -> list[tuple[str, str, list[Table], list[str], list[str], str]]:
         tables = [SPECIAL[name](cells)] if name in SPECIAL else [summary(name, fits)] if fits else []
         if name == "departures":
             tables.append(settings(fits))
+        if name == "criteria":
+            tables.append(warned(cells))
         if name == "pair-sampling" and probed:
             tables.append(probes(probed))
         lines = epochs_reached(cells) if "paper" in name else []
