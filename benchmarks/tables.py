@@ -351,7 +351,13 @@ are upper bounds.
 
 def results() -> str:
     tables = {**TABLES, **IN_DOCS_ALONE}.items()
-    sections = [*filter(None, (rst(*table) for table in tables)), *paper_sections(), *framework(), *claims(), *not_run()]
+    sections = [
+        *filter(None, (rst(*table) for table in tables)),
+        *paper_sections(),
+        *framework(),
+        *claims(),
+        *not_run(),
+    ]
     return RESULTS_HEAD + "\n".join(sections)
 
 

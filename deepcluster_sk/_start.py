@@ -7,6 +7,7 @@ gives every sample a first cluster. ``warmup_epochs=0`` skips all of it.
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
+from sklearn.metrics import euclidean_distances
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
@@ -38,8 +40,8 @@ _N_COMPONENTS, _N_PCA_SAMPLES = 64, 2_500
 _N_CANDIDATES, _N_DISTANCES, _LEAST_CANDIDATES = 100_000, 10**11, 20_000
 # Numbers read at a time for that.
 _N_READ = 2**20
-# k-means takes this many samples, or this many a cluster if that is more.
-_N_KMEANS_SAMPLES, _N_KMEANS_SAMPLES_A_CLUSTER = 20_000, 50
+# k-means takes this many samples, or this many a cluster if that is more, and so many starts.
+_N_KMEANS_SAMPLES, _N_KMEANS_SAMPLES_A_CLUSTER, _N_KMEANS_STARTS = 20_000, 50, 50
 # And none that is farther out than this: squares in float32 would overflow.
 _LARGEST = 1e15
 # Images are averaged down to this side before that.
@@ -219,7 +221,7 @@ def contrastive_warm_up(
 
 
 def kmeans_centers(module: nn.Module, embed: Embed, samples: Samples, n_clusters: int, runtime: Runtime) -> Tensor:
-    """Centres of the best of ten runs of k-means on where ``embed``, which runs ``module``, puts many samples.
+    """Centres that :func:`best_separated` finds where ``embed``, which runs ``module``, puts many samples.
 
     Returns
     -------
@@ -242,8 +244,36 @@ def kmeans_centers(module: nn.Module, embed: Embed, samples: Samples, n_clusters
             "see what a module of your own makes of X."
         )
     seed = runtime.generator.initial_seed()
-    kmeans = KMeans(n_clusters, n_init=10, random_state=seed)
-    return torch.as_tensor(runtime.ranks.from_first(lambda: kmeans.fit(embedding.numpy()).cluster_centers_))
+    return torch.as_tensor(runtime.ranks.from_first(lambda: best_separated(embedding.numpy(), n_clusters, seed)))
+
+
+def best_separated(points: NDArray[np.float32], n_clusters: int, seed: int) -> NDArray[np.float32]:
+    """Centres of that one of many runs of k-means whose clusters are farthest apart for their width.
+
+    That is by the simplified silhouette, 1 - d1 / d2 on average, of the distances to the nearest and second nearest
+    centre. The sum of squares, by which runs are usually compared, falls most where a large cluster is divided; by it
+    two small classes may share a cluster.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n, d), float32
+    n_clusters : int
+    seed : int
+
+    Returns
+    -------
+    centers : ndarray of shape (n_clusters, d), float32
+    """
+    random_state = np.random.RandomState(seed)
+    has_choice = 1 < n_clusters < len(np.unique(points, axis=0))
+    starts = range(_N_KMEANS_STARTS if has_choice else 1)
+    found = [KMeans(n_clusters, n_init=1, random_state=random_state).fit(points).cluster_centers_ for _ in starts]
+    return max(found, key=partial(_simplified_silhouette, points)) if has_choice else found[0]
+
+
+def _simplified_silhouette(points: NDArray[np.float32], centers: NDArray[np.float32]) -> float:
+    nearest, second = np.partition(euclidean_distances(points, centers), 1, axis=1)[:, :2].T
+    return float(np.mean(1 - np.divide(nearest, second, out=np.ones_like(nearest), where=second > 0)))
 
 
 def nearest_centers(module: nn.Module, embed: Embed, centers: Tensor, samples: Samples, runtime: Runtime) -> Tensor:

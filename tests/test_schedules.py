@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import warnings
 import weakref
 from dataclasses import replace
 
@@ -14,8 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose
 from reference import curriculum
+from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import euclidean_distances
 from torch import nn
 from torch.testing import assert_close
 
@@ -25,6 +28,7 @@ from deepcluster_sk._engine import Runtime, by_batch_statistics, infer, inferenc
 from deepcluster_sk._monitor import LabelTracker, Monitor, _copied
 from deepcluster_sk._scaling import Scaling
 from deepcluster_sk._start import (
+    best_separated,
     default_epochs,
     draw_neighbors,
     kmeans_centers,
@@ -47,7 +51,14 @@ from deepcluster_sk._train_dcss import cluster_step, train_mnet, train_on_cluste
 from deepcluster_sk.augment import resolve_augmentation
 from deepcluster_sk.losses import consistency_loss, pair_cross_entropy
 from deepcluster_sk.metrics import clustering_accuracy_score
-from deepcluster_sk.networks import AUTOENCODERS, NETWORKS, DCSSNetwork, LocalDiscriminator, build_cluster_network
+from deepcluster_sk.networks import (
+    AUTOENCODERS,
+    NETWORKS,
+    DCSSNetwork,
+    LocalDiscriminator,
+    build_autoencoder,
+    build_cluster_network,
+)
 from deepcluster_sk.pairs import cosine_similarity_matrix, label_features
 
 # A few epochs on a few samples train every part; what they find is the benchmarks' business.
@@ -149,6 +160,24 @@ def test_samples_are_judged_by_the_statistics_of_their_batch(X, runtime):
     assert all(layer.training for layer in network)
 
 
+@pytest.mark.parametrize("name", [*NETWORKS, "autoencoder-conv"])
+def test_convolutions_are_judged_by_the_statistics_of_their_batch(name, runtime):
+    side = int(name.split("-")[1]) if name[-1].isdigit() else 8
+    shape = (64,) if name == "mlp" else (1, side, side)
+    torch.manual_seed(0)
+    if name == "autoencoder-conv":
+        network = build_autoencoder(name, sample_shape=shape, latent_dim=4).encoder
+    else:
+        network = build_cluster_network(name, sample_shape=shape, n_clusters=3)
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            layer.running_mean.fill_(5.0)  # as of transforms that training saw
+    samples = samples_of(np.random.default_rng(0).random((20, *shape)))
+    output = judge(network, samples, runtime, torch.arange(20))
+    expected = copy.deepcopy(network).train()(samples.batch(torch.arange(20))).detach()
+    assert_allclose(output.numpy(), expected.numpy(), rtol=1e-3, atol=1e-4)
+
+
 def test_k_means_sees_the_statistics_of_samples_as_they_are(X, monkeypatch):
     seen = []
 
@@ -162,6 +191,34 @@ def test_k_means_sees_the_statistics_of_samples_as_they_are(X, monkeypatch):
     DACClustering(4, augment=lambda batch: 1 - batch, max_epochs=1, precision="float32", random_state=0).fit(X)
     ((outputs, expected),) = seen
     assert (outputs * expected).sum(1).min() > 0.95  # cosine
+
+
+def unequal_groups():
+    """900 points of variance 1, and far away two groups of 30 points with 4 between them."""
+    generator = np.random.default_rng(0)
+    wide = generator.normal(size=(900, 2))
+    narrow = [generator.normal((x, 8), 0.1, (30, 2)) for x in (-2, 2)]
+    return np.concatenate([wide, *narrow]).astype(np.float32), np.repeat([0, 1, 2], [900, 30, 30])
+
+
+def test_first_clusters_do_not_divide_a_large_group_to_join_two_small_ones():
+    points, y = unequal_groups()
+    by_sum_of_squares = KMeans(3, n_init=50, random_state=0).fit(points)
+    assert clustering_accuracy_score(y, by_sum_of_squares.labels_) < 0.6  # 570 less, for 240 by the right ones
+    centers = best_separated(points, 3, seed=0)
+    assert clustering_accuracy_score(y, euclidean_distances(points, centers).argmin(1)) > 0.95
+
+
+@pytest.mark.parametrize(("n_clusters", "n_warnings"), [(1, 0), (3, 0), (4, 1)])
+def test_first_clusters_where_there_is_nothing_to_choose(n_clusters, n_warnings):
+    points = np.eye(3, 5, dtype=np.float32).repeat(4, axis=0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        centers = best_separated(points, n_clusters, seed=0)
+    assert centers.shape == (n_clusters, 5)
+    assert len(caught) == n_warnings  # of scikit-learn, on fewer points than clusters
+    if n_clusters > 1:
+        assert_allclose(euclidean_distances(points, centers).min(1), 0, atol=1e-6)
 
 
 def test_centres_of_dcss_do_not_depend_on_statistics_of_transforms(X, runtime):

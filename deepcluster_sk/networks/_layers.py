@@ -35,7 +35,7 @@ class ConvBlock(nn.Sequential):
         layers: Any = self
         convolution, norm, *relu = layers
         watched = any(layer._forward_hooks for layer in layers)
-        if watched or self.training or torch.is_grad_enabled():
+        if watched or norm.training or torch.is_grad_enabled():
             output = norm(convolution(batch))
         else:
             output = _normed_convolution(convolution, norm, batch)
