@@ -36,14 +36,14 @@ TITLES = {
 # What several tables say.
 PAPERS = "The papers' figures are as they report them; some chose an epoch by the true labels."
 PRETRAINING = (
-    "AE + k-means is our autoencoder trained on reconstruction alone, for as many epochs; pretraining + k-means has the "
-    "contrastive loss as well, which DCSS_agg, DCSSu and DCSS begin with by default."
+    "AE + k-means is our autoencoder trained on reconstruction alone, for as many epochs; pretraining + k-means has "
+    "the contrastive loss as well, which DCSS_agg, DCSSu and DCSS begin with by default."
 )
 NOTES = {
     "mnist": PAPERS,
     "fashion-mnist": f"{PAPERS} {PRETRAINING} DAC's figures on Fashion-MNIST are those that the paper on DCSS reports.",
-    "2mnist": f"{PAPERS} {PRETRAINING} k-means alone is .18 better here than in the paper on DCSS, on what should be the same "
-    "images, so the two columns may not be of the same task.",
+    "2mnist": f"{PAPERS} {PRETRAINING} k-means alone is .18 better here than in the paper on DCSS, on what should be "
+    "the same images, so the two columns may not be of the same task.",
     "mnist-10k": f"{PAPERS} They are of all 70,000 images. {PRETRAINING}",
     "fashion-mnist-10k": f"{PAPERS} They are of all 70,000 images. {PRETRAINING}",
     "one-network": "DCSS is not among them: it needs a decoder, which the network of DAC's paper has none of.",
@@ -56,15 +56,15 @@ NOTES = {
     "without the warm-up, where restarts differ more (DCSS: without contrastive pretraining). The rule of ``n_init`` "
     "takes restarts without empty clusters first, then agreement under augmentation: of the criteria the one whose "
     "regret without the warm-up was least on the digits and MNIST. By then the default start had been run on three of "
-    "the other data sets and its figures were known; what was not is averaged in the last line. Colour digits were run "
-    "before with other transforms. The second table counts the fits of the study that warned.",
-    "warnings": "Of each method fifty fits of each length on each data set, ten from each of seeds 100, 200, ... 500 on. "
-    "No fit fell .15 below its median, so these tell nothing about missed alarms, only that there were no false ones; "
+    "the other data sets and its figures were known; what was not is averaged in the last line. Colour digits were "
+    "run before with other transforms. The second table counts the fits of the study that warned.",
+    "warnings": "Of each method fifty fits of each length on each data set, ten from each of seeds 100, 200, ... 500 "
+    "on. No fit fell .15 below its median, so these tell nothing about missed alarms, only that there were no false ones; "
     "the fits of the criteria above, some from random weights, are counted there. The line of InstabilityWarning was "
     "set on other fits; the user guide has their figures.",
     "photographs": "By default the colours of photographs change, and the warm-up leaves out neighbours by their "
-    "pixels, of which too few are mutual. Both were chosen by the accuracy on these same photographs, so expect less of "
-    "others; ``color()`` is the narrower set of DAC's authors, and ``n_neighbors=5`` what "
+    "pixels, of which too few are mutual. Both were chosen by the accuracy on these same photographs, so expect less "
+    "of others; ``color()`` is the narrower set of DAC's authors, and ``n_neighbors=5`` what "
     "other images have by default. Frozen features of a pretrained network give far more: see their table.",
     "transfer": "A perceptron with 200 hidden units, on a fifth of the images held out. Of the backbone's maps it gets "
     "the means over positions.",
@@ -75,7 +75,7 @@ OVERVIEW = {
     "2mnist": "both together, 140,000",
     "unequal-mnist": "MNIST at 16x16 pixels, 9,298 of unequal classes",
 }
-# Data sets on which the criterion of ``n_init`` was settled, and others of which the default start had been run by then.
+# Data sets on which the criterion of ``n_init`` was settled; others whose default start had been run by then.
 SETTLED = ("digits", "mnist-first-2000")
 RUN_BEFORE = ("fashion-mnist-first-2000", "mnist-first-4000-r0.1", "fashion-mnist-first-4000-r0.1")
 # ACC / NMI in per cent that the papers report, all samples clustered together.

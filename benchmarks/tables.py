@@ -342,9 +342,9 @@ RESULTS_HEAD = """Results
 =======
 
 Written by ``benchmarks/tables.py`` from the records in ``benchmarks/results``. No fit saw a label. The defaults were
-chosen by accuracy, though, on the digits, on the first 10,000 images of MNIST and of Fashion-MNIST and on parts of them:
-there they may do a little better than on data that nobody looked at. Many fits shared the machine with others, so seconds
-are upper bounds.
+chosen by accuracy, though, on the digits, on the first 10,000 images of MNIST and of Fashion-MNIST and on parts of
+them: there they may do a little better than on data that nobody looked at. Many fits shared the machine with others, so
+seconds are upper bounds. A row keeps its figures until it is run again; its file names the version it was run with.
 
 """
 
