@@ -37,7 +37,7 @@ from deepcluster_sk._validation import (
     make_seed,
     resolve_device,
 )
-from deepcluster_sk.augment import Augmentation, check_augmentation, resolve_augmentation
+from deepcluster_sk.augment import Augmentation, check_augmentation
 from deepcluster_sk.metrics._neighbors import neighbor_agreement
 
 # Parameters that ranks may have their own of: the seed is that of rank 0, which alone prints and writes.
@@ -201,9 +201,9 @@ class BaseDeepClustering(
         """Further parameters that are numbers of samples trained on together."""
         return {}
 
-    def _checked_augmentation(self, samples: ArraySamples, device: torch.device) -> Augmentation:
+    def _checked_augmentation(self, samples: ArraySamples, device: torch.device, ranks: Ranks) -> Augmentation:
         """The random transform of training samples, tried on two of them."""
-        augment = resolve_augmentation(self.augment, samples.seen_shape)
+        augment = self._augmentation(samples, samples.seen_shape, ranks)
         check_augmentation(augment, samples.batch(torch.arange(2)).to(device))
         return augment
 
@@ -212,7 +212,7 @@ class BaseDeepClustering(
         return Runtime(
             device=device,
             precision=resolve_precision(self.precision, device, samples.sample_shape),
-            augment=self._checked_augmentation(samples, device),
+            augment=self._checked_augmentation(samples, device, ranks),
             generator=torch.Generator().manual_seed(seed),
             batch_size=min(self.batch_size, len(samples)),
             channels_last=not self._has_own_module(),

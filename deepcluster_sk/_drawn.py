@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Generator, Tensor
 
@@ -24,6 +25,22 @@ class DrawnAugmentation(ABC):
         """Transform a part of a batch as it would be within the whole."""
         draws = self._draw((n_samples, *batch.shape[1:]), generator)
         return self._transformed(batch, *map(part, draws))
+
+
+@dataclass(frozen=True)
+class InUnits(DrawnAugmentation):
+    """Another one for batches in units of their own: they are brought to its units, transformed, and brought back."""
+
+    augment: DrawnAugmentation
+    offset: Tensor  # () or (n_features,), float64
+    scale: float
+
+    def _draw(self, shape: tuple[int, ...], generator: Generator) -> tuple[Tensor, ...]:
+        return self.augment._draw(shape, generator)
+
+    def _transformed(self, batch: Tensor, *draws: Tensor) -> Tensor:
+        offset = self.offset.to(batch.device, batch.dtype)
+        return self.augment._transformed((batch - offset) / self.scale, *draws) * self.scale + offset
 
 
 def unchanged(batch: Tensor, generator: Generator) -> Tensor:

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from deepcluster_sk._data import ArraySamples
 from deepcluster_sk._distributed import ALONE, Ranks
+from deepcluster_sk._drawn import DrawnAugmentation, InUnits
 from deepcluster_sk._engine import Runtime, infer
 from deepcluster_sk._input import Input, read_input
 from deepcluster_sk._regrouping import Merge, Split
-from deepcluster_sk._scaling import check_scale
+from deepcluster_sk._scaling import Scaling, check_scale
 from deepcluster_sk._torch_state import own_torch_state
 from deepcluster_sk._validation import (
     check_fits,
@@ -62,6 +63,15 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def _samples(self, rows: Any) -> ArraySamples:
         """New samples as the network takes them."""
         return ArraySamples(rows, self._scaling)
+
+    def _augmentation(self, samples: ArraySamples, seen_shape: tuple[int, ...], ranks: Ranks = ALONE) -> Augmentation:
+        """The random transform of samples; ours take them in [0, 1], or vectors of standard deviation 1."""
+        augment = resolve_augmentation(self.augment, seen_shape)
+        is_scaled = self._standardizes() or self._transformer() is not None
+        if is_scaled or not isinstance(augment, DrawnAugmentation):
+            return augment
+        units = Scaling.of(samples.array, ranks)
+        return InUnits(augment, torch.as_tensor(units.offset), units.scale)
 
     def _transformer(self) -> Any:
         """Fitted transformer of scikit-learn that samples go through before they come to the network, or None."""
@@ -179,7 +189,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
         with own_torch_state(next(self.module_.parameters()).device):  # a user's transform may draw from torch's own
             torch.manual_seed(0)
-            augment = resolve_augmentation(self.augment, self._seen_shape)
+            augment = self._augmentation(samples, self._seen_shape)
             (labels,) = self._apply(samples, label, indices=indices)
             (moved,) = self._apply(samples, label, indices=indices, augment=augment)
         return labels == moved

@@ -302,3 +302,28 @@ def test_clustpy_itself(name, tmp_path):
     assert_array_equal(again.predict(X), model.labels_)
     network = dcss(method.neural_network_trained_, encoder_lr=0).fit(X)
     assert_array_equal(network.labels_, fitted.labels_)
+
+
+@pytest.mark.parametrize(("offset", "scale"), [(0.0, 255.0), (-2.0, 4.5), (5.0, 1.0)])
+@pytest.mark.parametrize("shape", [(3, 8, 8), (70,)])
+def test_transforms_allow_for_the_range_of_what_an_encoder_gets(shape, offset, scale):
+    generator = np.random.default_rng(0)
+    units = generator.random((40, *shape)) if len(shape) == 3 else generator.normal(size=(40, 70)) + 3
+    if len(shape) == 3:
+        units = (units - units.min()) / np.ptp(units)
+    seen = []
+
+    class Seen(nn.Module):
+        def forward(self, batch):
+            if batch.any():  # zeros ask for the shape of the output
+                seen.append(batch.detach().clone())
+            return batch.flatten(1)[:, :5].contiguous()
+
+    given = {"image_shape": (*shape[1:], shape[0])} if len(shape) == 3 else {"metric": "euclidean"}
+    for X in (units.astype(np.float32), (units * scale + offset).astype(np.float32)):
+        dcss(Seen(), batch_size=40, device="cpu", precision="float32", **given).fit(X)
+    first, second = seen[: len(seen) // 2], seen[len(seen) // 2 :]
+    transformed = [batch for batch in first if not np.isin(batch.numpy(), units.astype(np.float32)).all()]
+    assert transformed
+    for one, other in zip(first, second, strict=True):
+        assert_allclose(other.numpy(), one.numpy() * scale + offset, atol=2e-4 * scale)
