@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from deepcluster_sk._distributed import ALONE, Ranks
+from deepcluster_sk._validation import level_of_caller
 from deepcluster_sk._version import __version__
 from deepcluster_sk.exceptions import CheckpointWarning
 
@@ -90,11 +91,14 @@ def read(path: Path) -> Any:
             content = candidate.read_bytes()
         except FileNotFoundError:
             continue
+        except OSError:  # a folder, or not for us
+            content = b""
         digest, payload = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
         if hashlib.sha256(payload).digest() == digest:
             with suppress(*_UNREADABLE):
                 return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-        warnings.warn(f"Checkpoint {candidate} is damaged; going on without it.", CheckpointWarning, stacklevel=2)
+        message = f"Checkpoint {candidate} is damaged; going on without it."
+        warnings.warn(message, CheckpointWarning, stacklevel=level_of_caller())
         with suppress(OSError):
             candidate.replace(candidate.with_name(candidate.name + ".damaged"))
     return None
@@ -211,7 +215,7 @@ class Journal:
                     f"Checkpoint {self.folder / name} could not be written ({error}). Training goes on, and the one "
                     "before, if there is one, stays.",
                     CheckpointWarning,
-                    stacklevel=2,
+                    stacklevel=level_of_caller(),
                 )
             self._may_write = False  # said once
             return False
@@ -243,7 +247,7 @@ def described(name: str, value: Any, needed_by: str = "checkpoint_dir") -> str:
     pickled = io.BytesIO()
     try:
         _Describer(pickled, protocol=4).dump(value)
-    except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:
+    except (pickle.PicklingError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{name}={value!r} cannot be told from others in another process, as {needed_by} needs it: {error}"
         ) from error
@@ -360,19 +364,22 @@ def claimed(parameter: str, directory: Any, wanted: dict[str, Any]) -> Iterator[
     ValueError
         If nothing can be written there, or the folder turns out to be of other work; it names the ``parameter``.
     """
-    text = json.dumps(wanted, indent=1)
+    text, refused = json.dumps(wanted, indent=1), f"{parameter}={directory!r} must be a folder to write to"
     path = Path(directory) / f"{wanted['method']}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = (path / "lock").open("w")
-        if not (path / "fingerprint.json").exists():
-            write_bytes(path / "fingerprint.json", text.encode())
     except OSError as error:
-        raise ValueError(f"{parameter}={directory!r} must be a folder to write to: {error}") from error
+        raise ValueError(f"{refused}: {error}") from error
     with lock:
         if fcntl is not None:
             with suppress(OSError):  # some network file systems have no locks
                 fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            if not (path / "fingerprint.json").exists():
+                write_bytes(path / "fingerprint.json", text.encode())
+        except OSError as error:
+            raise ValueError(f"{refused}: {error}") from error
         _check_fingerprint(parameter, path, text)
         yield path
 

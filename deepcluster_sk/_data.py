@@ -59,7 +59,7 @@ class ArraySamples:
         self.array = array
         self.scaling = scaling
         self.sample_shape = tuple(array.shape[1:])
-        self._offset = torch.tensor(scaling.offset, dtype=torch.float64)
+        self._offset = torch.tensor(scaling.offset, dtype=torch.float64, device="cpu")
 
     def __len__(self) -> int:
         return len(self.array)
@@ -79,7 +79,7 @@ class ArraySamples:
 
     @cached_property
     def seen_shape(self) -> tuple[int, ...]:
-        """Shape of a sample, with one channel where all of a thousand images are equal: as augmentations see it."""
+        """Shape of a sample as augmentations see it: with one channel where those of some thousand images are equal."""
         some = self.array[:: max(1, len(self.array) // 1000)]
         is_gray = some.ndim == 4 and bool((some == some[:, :1]).all())
         return (1, *self.sample_shape[1:]) if is_gray else self.sample_shape

@@ -74,8 +74,8 @@ class DCSSClustering(BaseEncoderClustering):
     encoder_lr : float, default=3e-5
         Learning rate of the encoder in phase 2 (Adam). The authors' 1e-5 hardly moves it; more needs ``logit_scale``.
     tol : float, default=0.0
-        The method's own phases end once less than this share of the labels changes from one look at them to the next;
-        0 never ends them early.
+        Phase 1, and phase 2 once its pairs are MNet's own, end when less than this share of the labels changes from one
+        look at them to the next; 0 never ends them early.
     n_init : int, default=1
         Networks trained, each from a seed of its own; kept is one with the fewest empty clusters, of these one in which
         no cluster holds over 95 %, and of these the one whose clusters last best under random transforms
@@ -357,7 +357,7 @@ class DCSSClustering(BaseEncoderClustering):
                 monitor=monitor,
             )
         if not phases["phase 2"] or monitor.stopped:
-            return converged
+            return converged and not phases["phase 2"]
         labels = update_centers(network, samples, runtime)
         network.uses_mnet = True
         learn_labels(
@@ -386,9 +386,10 @@ class DCSSClustering(BaseEncoderClustering):
         )
 
     def _learners(self, network: DCSSNetwork) -> list[nn.Parameter]:
+        encoder = [each for each in network.encoder.parameters() if each.requires_grad]
         if not network.uses_mnet:
-            return list(network.encoder.parameters())
-        return [*(network.encoder.parameters() if self.encoder_lr > 0 else ()), *network.mnet.parameters()]
+            return encoder
+        return [*(encoder if self.encoder_lr > 0 else ()), *network.mnet.parameters()]
 
     def _fitted_attributes(self, module: DCSSNetwork, samples: ArraySamples, order: Sequence[int]) -> dict[str, Any]:
         centers = module.centers.cpu().numpy()[np.asarray(order)]

@@ -137,7 +137,8 @@ def embed_images(
     check_number("batch_size", batch_size, int, 1)
     check_choice("precision", precision, ("auto", "float32", "bfloat16"))
     check_choice("on_error", on_error, ("raise", "skip"))
-    check_number("verbose", verbose, int, 0)
+    if not isinstance(verbose, bool):
+        check_number("verbose", verbose, int, 0)
     dtype = _float_name(dtype)
     where = resolve_device(device)
     settings = {"image_size": check_size(image_size), "mean": _colours("mean", mean), "std": _colours("std", std)}

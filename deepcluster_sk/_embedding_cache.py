@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepcluster_sk._checkpoint import write_bytes
+from deepcluster_sk._validation import level_of_caller
 from deepcluster_sk.exceptions import CheckpointWarning
 
 # Rows that are written together.
@@ -126,4 +127,4 @@ def _parts(n_rows: int) -> list[range]:
 
 
 def _warn(what: str) -> None:
-    warnings.warn(f"cache: {what}", CheckpointWarning, stacklevel=2)
+    warnings.warn(f"cache: {what}", CheckpointWarning, stacklevel=level_of_caller())

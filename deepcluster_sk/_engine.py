@@ -87,16 +87,19 @@ class Runtime:
 
     def transform(self, batch: Tensor, n_samples: int) -> Tensor:
         """Put each sample of this rank's part of a batch of ``n_samples`` under a random transform of its own."""
-        batch = batch.contiguous()
+        # One of the user's may compute in another dtype.
+        return self._in_order(self._transformed(batch.contiguous(), n_samples).to(batch.dtype))
+
+    def _transformed(self, batch: Tensor, n_samples: int) -> Tensor:
         if self.ranks.size == 1:
-            return self._in_order(self.augment(batch, self.generator))
+            return self.augment(batch, self.generator)
         if isinstance(self.augment, DrawnAugmentation):
-            return self._in_order(self.augment.of_part(batch, n_samples, self.ranks.part, self.generator))
+            return self.augment.of_part(batch, n_samples, self.ranks.part, self.generator)
         # How much another callable draws is not known and may depend on the batch; the ranks must not fall out of step.
         seed = int(torch.randint(2**31, (), generator=self.generator)) + self.ranks.rank
         with torch.random.fork_rng(devices=[]):  # what draws from torch's own differs from rank to rank, too
             torch.manual_seed(seed)
-            return self._in_order(self.augment(batch, torch.Generator().manual_seed(seed)))
+            return self.augment(batch, torch.Generator().manual_seed(seed))
 
     def view(self, samples: Samples, indices: Tensor) -> Tensor:
         """Read this rank's part of samples by index, transformed."""

@@ -22,7 +22,14 @@ from deepcluster_sk._distributed import ALONE, Ranks
 from deepcluster_sk._images import decode, image_paths, resized, sides
 from deepcluster_sk._lazy import LazyArray, fits, in_threads, kept_if_it_fits
 from deepcluster_sk._progress import tracked
-from deepcluster_sk._validation import channels_first, check_n_features, check_samples, check_size, level_of_caller
+from deepcluster_sk._validation import (
+    channels_first,
+    check_n_features,
+    check_samples,
+    check_size,
+    exact_float,
+    level_of_caller,
+)
 from deepcluster_sk.exceptions import UnreadableImageWarning
 
 # Where ``image_size`` is not set, files get the median of the shorter sides of so many of them, and at most so much.
@@ -253,8 +260,8 @@ def _sample(dataset: Any, i: int, image_shape: Any, size: tuple[int, int] | None
         raise TypeError(f"X[{i}] of type {type(sample).__name__} must be an image or a vector of numbers.")
     if not (is_tensor and row.ndim == 3 and image_shape is None):  # torch's images have their channels first
         row = channels_first(row, image_shape)
-    if row.dtype not in (np.uint8, np.float16, np.float64):
-        row = row.astype(np.float32)
+    if row.dtype not in (np.uint8, np.float16):
+        row = row.astype(exact_float(row.dtype), copy=False)
     return row if size is None else resized_row(row, size)
 
 

@@ -16,6 +16,7 @@ from deepcluster_sk._checkpoint import Journal
 from deepcluster_sk._data import to_device
 from deepcluster_sk._distributed import ALONE, Ranks
 from deepcluster_sk._signals import StopRequest
+from deepcluster_sk._validation import level_of_caller
 
 # Share of labels that still change in an epoch when training counts as converged.
 _SETTLED = 1e-2
@@ -276,7 +277,7 @@ class Monitor:
         warnings.warn(
             f"Training diverged: {what}. It goes on from before the epoch, at a tenth of the learning rate.",
             ConvergenceWarning,
-            stacklevel=2,
+            stacklevel=level_of_caller(),
         )
         self._diverged = self._lowered = True
 

@@ -122,13 +122,16 @@ class PartialFitMixin(AfterFitMixin):
         Raises
         ------
         TypeError, ValueError
-            If a parameter or X is not valid, or a cluster was split: its parts have no place in the network.
+            If a parameter or X is not valid, a cluster was split, whose parts have no place in the network, or there
+            is nothing to train (DCSS: an ``encoder`` that is left as it is, with ``second_phase=False``).
         """
         self._check_params()
         if not hasattr(self, "module_"):
             return self.fit(X)
         if any(isinstance(step, Split) for step in self._regroupings):
             raise ValueError("partial_fit cannot train clusters that split_cluster made: fit with more clusters.")
+        if not self._learners(self.module_):
+            raise ValueError("partial_fit has nothing to train: no part of the network is left that learns.")
         given = self._read(X)
         if len(given.rows) < 2:
             raise ValueError(f"X has {len(given.rows)} sample(s) that can be used, and must have 2 or more.")

@@ -86,11 +86,29 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
         "tensors": {name: list(value.shape) for name, value in tensors.items()},
         "tensors_sha256": _digest(tensors),
     }
+    _check_unchanged(estimator, state)
     text = json.dumps(description)
     if len(text) > _MAX_HEADER // 2:  # quotes in it are escaped once more
         raise ValueError(f"The description of the estimator has {len(text)} characters, more than a file can hold.")
     header = {"deepcluster_sk": text, "sha256": hashlib.sha256(text.encode()).hexdigest()}
     write_bytes(Path(path), safetensors.torch.save(tensors, metadata=header))
+
+
+def _check_unchanged(estimator: Any, state: Mapping[str, Any]) -> None:
+    """Raise if the parameters, as ``set_params`` may have changed them, describe another network than was trained."""
+    if estimator._has_own_module():
+        return
+    with torch.device("meta"):
+        described = estimator._build_network(estimator._sample_shape).state_dict()
+    shapes = [
+        {name: tuple(value.shape) for name, value in each.items() if isinstance(value, Tensor)}
+        for each in (described, state)
+    ]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            "Parameters that make the network, as n_clusters and network do, have been changed since fit: fit again, "
+            "or set them back, for a file holds both."
+        )
 
 
 def _fitted_tensors(estimator: Any) -> dict[str, Tensor]:

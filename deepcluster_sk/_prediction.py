@@ -21,7 +21,7 @@ from deepcluster_sk._engine import Runtime, infer
 from deepcluster_sk._input import Input, read_input
 from deepcluster_sk._regrouping import Merge, Split
 from deepcluster_sk._scaling import Scaling, check_scale
-from deepcluster_sk._torch_state import own_torch_state
+from deepcluster_sk._torch_state import cpu_by_default, own_torch_state
 from deepcluster_sk._validation import (
     check_fits,
     check_number,
@@ -253,5 +253,5 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             embedding, proba = self._represent(module, seen.to(dtype))
             return choose(embedding.float(), proba.float())
 
-        with torch.inference_mode():
+        with torch.inference_mode(), cpu_by_default():
             return tuple(output.numpy() for output in infer(module, chosen, samples, shared, indices))

@@ -6,6 +6,7 @@ gives every sample a first cluster. ``warmup_epochs=0`` skips all of it.
 """
 
 import math
+import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Literal
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import euclidean_distances
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
@@ -25,6 +27,7 @@ from deepcluster_sk._distributed import ALONE, Ranks
 from deepcluster_sk._drawn import unchanged
 from deepcluster_sk._engine import Runtime, infer, settle_batch_norm, train_on
 from deepcluster_sk._monitor import Monitor, RunningMean
+from deepcluster_sk._validation import level_of_caller
 from deepcluster_sk.losses import contrastive_loss
 from deepcluster_sk.networks import ClusterNetwork
 
@@ -355,6 +358,14 @@ def start_from_kmeans(
             runtime=runtime,
             monitor=monitor,
         )
+        if monitor.stopped:
+            warnings.warn(
+                "Training was stopped in the warm-up, before the network had learnt any clusters: labels mean nothing "
+                "yet. Let it come to the label start.",
+                ConvergenceWarning,
+                stacklevel=level_of_caller(),
+            )
+            return
         settle_batch_norm(network, samples, runtime)
         centers = monitor.once("centers", lambda: kmeans_centers(network, embed, samples, n_clusters, runtime))
         labels = nearest_centers(network, embed, centers, samples, runtime)

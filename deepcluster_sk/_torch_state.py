@@ -2,7 +2,8 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 
@@ -10,12 +11,19 @@ import torch
 _turn = threading.RLock()
 
 
+def cpu_by_default() -> AbstractContextManager[Any]:
+    """What is made without a device is on the CPU within, which costs nothing where it is so anyway."""
+    cpu = torch.device("cpu")
+    return nullcontext() if torch.get_default_device() == cpu else cpu
+
+
 @contextmanager
 def own_torch_state(device: torch.device) -> Iterator[None]:
-    """Gradients on, no autocast, float32 by default, and random draws that the caller's do not notice."""
+    """Gradients on, no autocast, float32 and the CPU by default, and random draws that the caller's do not notice."""
     every_gpu = range(torch.cuda.device_count())  # torch.manual_seed seeds them all, used or not
     with (
         _turn,
+        cpu_by_default(),
         torch.random.fork_rng(devices=every_gpu),
         torch.inference_mode(False),
         torch.enable_grad(),

@@ -133,7 +133,8 @@ def update_centers(network: DCSSNetwork, samples: Samples, runtime: Runtime) -> 
             weighted_sum, total_weight = weighted_sum + sums[0], total_weight + sums[1]
             labels.append(memberships.argmax(1))
         weighted_sum, total_weight = ranks.sum(weighted_sum), ranks.sum(total_weight)
-        network.centers.copy_(weighted_sum / total_weight.clamp(min=torch.finfo(torch.float32).tiny))
+        means = weighted_sum / total_weight.clamp(min=torch.finfo(torch.float32).tiny)
+        network.centers.copy_(torch.where(total_weight > 0, means, network.centers))  # one without samples stays
     return ranks.gather(torch.cat(labels), len(samples))
 
 
@@ -174,7 +175,7 @@ def train_on_clusters(
     turns = [[k] for k in every] if cluster_losses == "successive" else [every] * n_clusters
     # Batch norm over equal samples blows gradients up; no gradient is to move the weights by more than 1.
     train_on(turns, step, optimizer, losses, max_gradient=1 / optimizer.param_groups[0]["lr"])
-    return torch.as_tensor(losses.total)
+    return torch.as_tensor(losses.total * n_clusters / sum(map(len, turns)))
 
 
 def train_autoencoder(

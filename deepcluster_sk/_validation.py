@@ -70,7 +70,10 @@ def check_number(
     what = " or ".join([*map(repr, besides), "an integer" if kind is int else "a number"])
     if not isinstance(value, Integral if kind is int else Real) or isinstance(value, bool | np.bool_):
         raise TypeError(f"{name}={value!r} must be {what}, got {type(value).__name__}.")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # of an integer
+        number = math.inf
     above = low < number if low_open else low <= number
     below = number < high if high_open else number <= high
     if not (above and below and math.isfinite(number)):
@@ -222,8 +225,9 @@ def _validated(estimator: BaseEstimator | str, X: Any, *, reset: bool, any_size:
     is_half = getattr(X, "dtype", None) == np.float16
     is_kept = is_half or getattr(X, "dtype", None) == np.uint8
     in_blocks = is_half or ranks.size > 1
+    exact = exact_float(getattr(X, "dtype", None))
     wanted: dict[str, Any] = {
-        "dtype": None if is_kept else [np.float32, np.float64],
+        "dtype": None if is_kept else [exact, np.float32, np.float64],
         "order": None,
         "ensure_min_samples": 2 if reset else 1,
         "ensure_all_finite": not in_blocks,
@@ -233,6 +237,7 @@ def _validated(estimator: BaseEstimator | str, X: Any, *, reset: bool, any_size:
             X = check_array(X, estimator=estimator, input_name="X", **wanted)
         else:
             X = validate_data(estimator, X, reset=reset, **wanted)
+        X = X if X.dtype.isnative else X.astype(X.dtype.newbyteorder("="))  # of a data frame
         mine = ranks.part(X)
         for block in np.array_split(mine, -(-mine.size // _BLOCK)) if in_blocks and mine.size else ():
             name = estimator if isinstance(estimator, str) else type(estimator).__name__
@@ -246,6 +251,11 @@ def _validated(estimator: BaseEstimator | str, X: Any, *, reset: bool, any_size:
     if largest > _LARGEST:
         raise ValueError(f"X has values as large as {largest:g}, and must lie in [-{_LARGEST:g}, {_LARGEST:g}].")
     return X
+
+
+def exact_float(dtype: Any) -> type[np.floating[Any]]:
+    """The narrower of float32 and float64 that holds all numbers of a dtype; float64 for what is none."""
+    return np.float32 if isinstance(dtype, np.dtype) and np.can_cast(dtype, np.float32) else np.float64
 
 
 def as_array(X: Any) -> Any:

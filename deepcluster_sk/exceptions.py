@@ -1,6 +1,7 @@
 """Warnings of the package."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from sklearn.exceptions import ConvergenceWarning
 
@@ -61,3 +62,6 @@ class UnreadableImageWarning(UserWarning):
     def __init__(self, message: str, unreadable: Mapping[str, str]) -> None:
         super().__init__(message)
         self.unreadable = dict(unreadable)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (*self.args, self.unreadable)

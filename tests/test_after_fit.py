@@ -11,6 +11,8 @@ from PIL import Image
 from report_helpers import content_of
 from scipy.ndimage import rotate
 from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from torch import nn
 
@@ -487,3 +489,13 @@ def test_rejection_curve_leaves_out_what_cannot_be_read(fitted, images):
     assert display.accuracy.tolist() == [1.0, 1.0]
     with pytest.raises(ValueError, match=r"y of shape \(2,\) must be of shape \(3,\)"):
         RejectionDisplay.from_estimator(Half(), images[:3], ["a", "b"])
+
+
+@pytest.mark.parametrize("encoder", [PCA(3), nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).requires_grad_(False)])
+def test_partial_fit_needs_something_to_train(encoder):
+    X = load_digits(n_class=3).images[:60].reshape(60, 64)
+    dcss = DCSSClustering(3, encoder=encoder, second_phase=False, max_epochs=1, random_state=0).fit(X)
+    before = dcss.labels_
+    with pytest.raises(ValueError, match="nothing to train"):
+        dcss.partial_fit(X[:20])
+    assert dcss.labels_ is before

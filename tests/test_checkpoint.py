@@ -19,7 +19,7 @@ from sklearn.model_selection import GridSearchCV
 from torch import nn
 
 from deepcluster_sk import CheckpointWarning, DACClustering, DCCMClustering, DCSSClustering, _checkpoint
-from deepcluster_sk._checkpoint import Journal, fingerprint, parse_interval, read, write
+from deepcluster_sk._checkpoint import Journal, claimed, fingerprint, parse_interval, read, write
 from deepcluster_sk._monitor import Monitor
 from deepcluster_sk._signals import StopRequest, noting_signals
 from deepcluster_sk.metrics import silhouette_scorer
@@ -511,7 +511,8 @@ def test_a_signal_behind_the_last_batch_is_obeyed():
 def test_what_was_learnt_is_kept_where_that_is_asked_for(X, tmp_path, undisturbed, monkeypatch):
     with monkeypatch.context() as patch:
         kill_after(patch, 4, lambda: signal.raise_signal(signal.SIGINT))
-        partly = make(DACClustering, tmp_path, on_interrupt="keep").fit(X)
+        with pytest.warns(ConvergenceWarning, match="stopped in the warm-up"):
+            partly = make(DACClustering, tmp_path, on_interrupt="keep").fit(X)
     assert partly.n_iter_ < undisturbed[DACClustering].n_iter_
     assert_array_equal(partly.predict(X), partly.labels_)
     assert_same(make(DACClustering, tmp_path, on_interrupt="keep").fit(X), undisturbed[DACClustering])
@@ -598,3 +599,30 @@ def test_a_folder_that_cannot_be_made_is_refused(X, tmp_path):
         make(DACClustering, tmp_path / "file").fit(X)
     with pytest.raises(TypeError, match=r"checkpoint_dir=5 must be None or the path of a folder"):
         make(DACClustering, 5).fit(X)
+
+
+def test_of_many_that_begin_together_each_waits_for_its_turn(tmp_path):
+    """The first one writes the fingerprint; none finds it half written, or takes the folder while another has it."""
+    n, inside, most = 16, [], []
+    barrier = threading.Barrier(n)
+
+    def claim(i):
+        barrier.wait()
+        with claimed("checkpoint_dir", tmp_path, {"method": "DAC"}):
+            inside.append(i)
+            most.append(len(inside))
+            inside.remove(i)
+
+    threads = [threading.Thread(target=claim, args=(i,)) for i in range(n)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * n
+
+
+def test_a_folder_in_the_place_of_a_checkpoint_is_put_aside(tmp_path):
+    (tmp_path / "latest.ckpt").mkdir()
+    with pytest.warns(CheckpointWarning, match="damaged"):
+        assert read(tmp_path / "latest.ckpt") is None
+    assert (tmp_path / "latest.ckpt.damaged").is_dir()

@@ -26,7 +26,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from deepcluster_sk import CollapseWarning, DACClustering, DCCMClustering, DCSSClustering, InstabilityWarning
+from deepcluster_sk import (
+    CollapseWarning,
+    DACClustering,
+    DCCMClustering,
+    DCSSClustering,
+    InstabilityWarning,
+    UnreadableImageWarning,
+)
 from deepcluster_sk._data import ArraySamples
 from deepcluster_sk._diagnostics import Run, fit_report
 from deepcluster_sk._validation import check_samples
@@ -637,3 +644,27 @@ def test_thresholds_outside_the_theorems_warn(X, similar, dissimilar):
     with pytest.warns(ConvergenceWarning, match="Theorem 2") as record:
         estimator.fit(X)
     assert record[0].filename == __file__
+
+
+@pytest.mark.parametrize("X", [load_digits(n_class=3).images[:60], load_wine().data[:60]])
+def test_a_transform_may_compute_in_another_dtype(X):
+    for Estimator in (DACClustering, DCSSClustering):
+        estimator = Estimator(3, augment=lambda batch: batch.double() * 1.01, max_epochs=1, random_state=0)
+        assert len(estimator.fit(X).labels_) == 60
+
+
+@pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.CollapseWarning")
+@pytest.mark.parametrize("Estimator", [DACClustering, DCCMClustering, DCSSClustering])
+def test_the_callers_default_device_has_no_part_in_it(Estimator):
+    X = load_digits(n_class=3).images[:60]
+    expected = Estimator(3, max_epochs=1, random_state=0, device="cpu").fit(X)
+    with torch.device("meta"):
+        estimator = Estimator(3, max_epochs=1, random_state=0, device="cpu").fit(X)
+        assert_array_equal(estimator.predict(X), expected.labels_)
+        assert torch.empty(1).is_meta
+
+
+def test_warnings_of_files_can_be_copied_and_sent():
+    warning = UnreadableImageWarning("One file.", {"a.png": "is empty"})
+    for twin in (copy.copy(warning), pickle.loads(pickle.dumps(warning))):
+        assert (str(twin), twin.unreadable) == ("One file.", {"a.png": "is empty"})

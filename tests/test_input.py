@@ -30,6 +30,7 @@ from deepcluster_sk._validation import check_samples
 from deepcluster_sk.display import ClusterGridDisplay
 from deepcluster_sk.metrics import (
     augmentation_agreement_scorer,
+    clustering_accuracy_score,
     clustering_accuracy_scorer,
     confidence_scorer,
     neighbor_agreement_scorer,
@@ -609,3 +610,22 @@ def test_a_saved_estimator_knows_its_files(folder, tmp_path):
     assert again.unreadable_ == {}
     assert again.image_size == (8, 8)
     assert_array_equal(again.predict(folder), dac.labels_)
+
+
+@pytest.mark.parametrize("kind", ["int64", "longdouble", ">f8", "list", "DataFrame", "Dataset"])
+def test_differences_far_from_0_are_kept_whatever_holds_them(kind):
+    groups = np.repeat([0, 40, 90], 30)
+    X = (10**10 + groups[:, None] + np.random.default_rng(0).integers(0, 5, (90, 3))).astype(np.int64)
+    given = {"list": X.tolist, "DataFrame": lambda: pd.DataFrame(X), "Dataset": lambda: TensorDataset(torch.tensor(X))}
+    given = given[kind]() if kind in given else X.astype(kind)
+    labels = DACClustering(3, max_epochs=2, random_state=0).fit_predict(given)
+    assert clustering_accuracy_score(groups, labels) > 0.95
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8"])
+def test_data_frames_of_the_other_byte_order(dtype):
+    X = np.random.default_rng(0).random((40, 3))
+    fits = [
+        DACClustering(2, max_epochs=1, random_state=0).fit(pd.DataFrame(X.astype(kind))) for kind in (dtype, dtype[1:])
+    ]
+    assert_array_equal(fits[0].predict(pd.DataFrame(X.astype(dtype))), fits[1].labels_)

@@ -1,5 +1,6 @@
 """Saved estimators: the same after loading, and files that are damaged or hostile are refused."""
 
+import copy
 import hashlib
 import json
 import random
@@ -233,3 +234,15 @@ def test_a_device_that_is_not_here_is_no_obstacle(path, X, fitted):
     loaded = load(path)
     assert loaded.device == "cuda:0"
     assert_array_equal(loaded.predict(X), fitted[DCSSClustering].labels_)
+
+
+@pytest.mark.parametrize(
+    ("Estimator", "changed"),
+    [(DACClustering, {"n_clusters": 5}), (DCCMClustering, {"n_clusters": 3}), (DCSSClustering, {"latent_dim": 7})],
+)
+def test_an_estimator_whose_network_is_described_otherwise_is_not_saved(Estimator, changed, fitted, tmp_path):
+    estimator = copy.deepcopy(fitted[Estimator]).set_params(**changed)
+    with pytest.raises(ValueError, match="changed since fit"):
+        estimator.save(tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+    copy.deepcopy(fitted[Estimator]).set_params(verbose=1).save(tmp_path / "model")

@@ -1062,3 +1062,22 @@ def test_training_that_lacks_memory_says_what_needs_less(X, monkeypatch):
     monkeypatch.setattr(DACClustering, "_train", train)
     with pytest.raises(MemoryError, match=r"Not enough memory for training on cpu with batch_size=20\. A"):
         DACClustering(3, batch_size=20).fit(X)
+
+
+def test_a_center_without_samples_stays_where_it_is(runtime):
+    samples = samples_of(np.random.default_rng(0).random((40, 2)))
+    network = DCSSNetwork(nn.Flatten(), None, sample_shape=(2,), n_clusters=3, fuzzifier=1.1)
+    network.centers.copy_(torch.tensor([[-1.0, 0.0], [1.0, 0.0], [900.0, 900.0]]))
+    update_centers(network, samples, runtime)
+    assert network.centers[2].tolist() == [900.0, 900.0]
+    assert network.centers[:2].abs().max() < 3
+
+
+def test_losses_of_both_kinds_of_phase_1_are_on_one_scale(X, runtime):
+    samples = samples_of(X.reshape(60, -1))
+    network = DCSSNetwork(nn.Linear(64, 2), nn.Linear(2, 64), sample_shape=(64,), n_clusters=3, fuzzifier=1.5)
+    network.centers.copy_(torch.randn(3, 2, generator=runtime.generator))
+    step = cluster_step(network, samples, torch.arange(20), centering_weight=0.1, runtime=runtime)
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-12)
+    losses = [float(train_on_clusters(step, optimizer, 3, kind)) for kind in ("successive", "aggregated")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
