@@ -60,8 +60,8 @@ NOTES = {
     "run before with other transforms. The second table counts the fits of the study that warned.",
     "warnings": "Of each method fifty fits of each length on each data set, ten from each of seeds 100, 200, ... 500 "
     "on. No fit fell .15 below its median, so these tell nothing about missed alarms, only that there were no false "
-    "ones; the fits of the criteria above, some from random weights, are counted there. The line of InstabilityWarning was "
-    "set on other fits; the user guide has their figures.",
+    "ones; the fits of the criteria above, some from random weights, are counted there. The line of "
+    "InstabilityWarning was set on other fits; the user guide has their figures.",
     "photographs": "By default the colours of photographs change, and the warm-up leaves out neighbours by their "
     "pixels, of which too few are mutual. Both were chosen by the accuracy on these same photographs, so expect less "
     "of others; ``color()`` is the narrower set of DAC's authors, and ``n_neighbors=5`` what "

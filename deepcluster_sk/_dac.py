@@ -55,7 +55,7 @@ class DACClustering(LoopClustering):
     batch_size : int, default=256
         Least number of samples a step.
     lr : float, default=1e-4
-        Learning rate of RMSprop. The authors' 1e-3 undoes a good start.
+        Learning rate of RMSprop. The authors' 1e-3 can undo a good start in many epochs.
     lr_schedule : {"cosine", "constant"}, default="cosine"
         Whether the learning rate falls along half a cosine to 0 over the epochs of the paper's loop, or stays, as the
         authors' does. Where these are more than by default, a constant one can undo good clusters.

@@ -70,7 +70,7 @@ class DCSSClustering(BaseEncoderClustering):
         Learning rate of MNet (Adam); the authors take 1e-3.
     first_phase_lr : float, default=1e-7
         Learning rate of phase 1 (SGD with momentum 0.9, on losses summed over samples and over pixels in
-        [0, 1] or standardised features). The authors' 1e-6 undoes a contrastive start on images of 28x28 pixels.
+        [0, 1] or standardised features). The authors' 1e-6 can undo a start on larger images than digits.
     encoder_lr : float, default=3e-5
         Learning rate of the encoder in phase 2 (Adam). The authors' 1e-5 hardly moves it; more needs ``logit_scale``.
     tol : float, default=0.0

@@ -45,7 +45,9 @@ _N_CANDIDATES, _N_DISTANCES, _LEAST_CANDIDATES = 100_000, 10**11, 20_000
 _N_READ = 2**20
 # k-means takes this many samples, or this many a cluster if that is more, and so many starts.
 _N_KMEANS_SAMPLES, _N_KMEANS_SAMPLES_A_CLUSTER, _N_KMEANS_STARTS = 20_000, 50, 50
-# And none that is farther out than this: squares in float32 would overflow.
+# Of these it compares those whose sum of squares is at most so many times the least.
+_NEAR_LEAST = 1.03
+# And it takes no sample that is farther out than this: squares in float32 would overflow.
 _LARGEST = 1e15
 # Images are averaged down to this side before that.
 _NEIGHBOR_SIDE = 32
@@ -251,11 +253,11 @@ def kmeans_centers(module: nn.Module, embed: Embed, samples: Samples, n_clusters
 
 
 def best_separated(points: NDArray[np.float32], n_clusters: int, seed: int) -> NDArray[np.float32]:
-    """Centres of that one of many runs of k-means whose clusters are farthest apart for their width.
+    """Centres of that one of many good runs of k-means whose clusters are farthest apart for their width.
 
-    That is by the simplified silhouette, 1 - d1 / d2 on average, of the distances to the nearest and second nearest
-    centre. The sum of squares, by which runs are usually compared, falls most where a large cluster is divided; by it
-    two small classes may share a cluster.
+    Good are those whose sum of squares is near the least, and of these it is the one of the largest simplified
+    silhouette, 1 - d1 / d2 on average, of the distances to the nearest and second nearest centre. The sum of squares
+    alone falls most where a large cluster is divided; by it two small classes may share a cluster.
 
     Parameters
     ----------
@@ -270,8 +272,10 @@ def best_separated(points: NDArray[np.float32], n_clusters: int, seed: int) -> N
     random_state = np.random.RandomState(seed)
     has_choice = 1 < n_clusters < len(np.unique(points, axis=0))
     starts = range(_N_KMEANS_STARTS if has_choice else 1)
-    found = [KMeans(n_clusters, n_init=1, random_state=random_state).fit(points).cluster_centers_ for _ in starts]
-    return max(found, key=partial(_simplified_silhouette, points)) if has_choice else found[0]
+    runs = [KMeans(n_clusters, n_init=1, random_state=random_state).fit(points) for _ in starts]
+    least = min(run.inertia_ for run in runs)
+    good = [run.cluster_centers_ for run in runs if run.inertia_ <= _NEAR_LEAST * least]
+    return max(good, key=partial(_simplified_silhouette, points)) if has_choice else good[0]
 
 
 def _simplified_silhouette(points: NDArray[np.float32], centers: NDArray[np.float32]) -> float:

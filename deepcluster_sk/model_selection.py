@@ -164,7 +164,7 @@ def select_n_clusters(
     Notes
     -----
     The silhouette finds K in an embedding that does not depend on it. A deep estimator draws its own embedding into as
-    many clumps as it was asked for, so look at the stability too: the largest K that is still stable.
+    many clumps as it was asked for, so look at the stability too: where seeds disagree, K is wrong.
 
     Examples
     --------
