@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from deepcluster_sk._checkpoint import Journal, fingerprint, opened, parse_interval, plain
 from deepcluster_sk._data import ArraySamples
 from deepcluster_sk._diagnostics import N_TRANSFORMED, Run, fit_report, used_first
-from deepcluster_sk._distributed import Ranks, by_all_ranks, join_ranks
+from deepcluster_sk._distributed import ALONE, Ranks, by_all_ranks, join_ranks
 from deepcluster_sk._engine import Runtime, explaining_lack_of_memory, resolve_precision, settle_batch_norm
 from deepcluster_sk._input import Input, read_input
 from deepcluster_sk._monitor import Monitor
@@ -201,7 +201,7 @@ class BaseDeepClustering(
         """Further parameters that are numbers of samples trained on together."""
         return {}
 
-    def _checked_augmentation(self, samples: ArraySamples, device: torch.device, ranks: Ranks) -> Augmentation:
+    def _checked_augmentation(self, samples: ArraySamples, device: torch.device, ranks: Ranks = ALONE) -> Augmentation:
         """The random transform of training samples, tried on two of them."""
         augment = self._augmentation(samples, samples.seen_shape, ranks)
         check_augmentation(augment, samples.batch(torch.arange(2)).to(device))

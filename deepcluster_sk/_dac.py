@@ -60,15 +60,15 @@ class DACClustering(LoopClustering):
         Whether the learning rate falls along half a cosine to 0 over the epochs of the paper's loop, or stays, as the
         authors' does. Where these are more than by default, a constant one can undo good clusters.
     tol : float, default=0.0
-        The loop ends once less than this share of the labels changes from one look at them to the next; 0 never ends
-        it early, nor does any where ``pair_selection="all"``, whose threshold has its way to go.
+        The method's own phases end once less than this share of the labels changes from one look at them to the next;
+        0 never ends them early.
     n_init : int, default=1
         Networks trained, each from a seed of its own; kept is one with the fewest empty clusters, of these one in which
         no cluster holds over 95 %, and of these the one whose clusters last best under random transforms
         (``augmentation_agreement``, less what chance gives), or, with ``augment=None``, that most often puts a sample
         with its nearest neighbours (:func:`~deepcluster_sk.metrics.neighbor_agreement_score`).
     pair_selection : {"adaptive", "all"}, default="adaptive"
-        "all" is DAC*: one falling threshold, so that every pair takes part.
+        "all" is DAC*: one falling threshold, so that every pair takes part; ``tol`` ends none of its epochs.
     pair_loss : {"cross_entropy", "squared_error"}, default="cross_entropy"
         The paper's loss, or the one its authors report MNIST with.
     consistency_weight : float, default=0.0

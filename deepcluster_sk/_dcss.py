@@ -74,8 +74,8 @@ class DCSSClustering(BaseEncoderClustering):
     encoder_lr : float, default=3e-5
         Learning rate of the encoder in phase 2 (Adam). The authors' 1e-5 hardly moves it; more needs ``logit_scale``.
     tol : float, default=0.0
-        Phase 1, and phase 2 once its pairs are MNet's own, end when less than this share of the labels changes from one
-        look at them to the next; 0 never ends them early.
+        The method's own phases end once less than this share of the labels changes from one look at them to the next;
+        0 never ends them early.
     n_init : int, default=1
         Networks trained, each from a seed of its own; kept is one with the fewest empty clusters, of these one in which
         no cluster holds over 95 %, and of these the one whose clusters last best under random transforms
@@ -98,8 +98,8 @@ class DCSSClustering(BaseEncoderClustering):
         Epochs in which MNet first learns the clusters of phase 1; None grows shorter with n, 0 starts it from random
         weights, as the paper does.
     membership_epochs : int, default=10
-        Epochs T2 of phase 2 in which memberships judge the pairs; the authors take 5. From some 7,300 samples on, the
-        default phase 2 has no more than these: left to judge itself, MNet loses what it had on 10,000 MNIST images.
+        Epochs T2 of phase 2 in which memberships judge the pairs, whatever ``tol``; the authors take 5. From some 7,300
+        samples on, the default phase 2 has no more: left to judge itself, MNet loses what it had on 10,000 MNIST images.
     similar_threshold : float, default=0.8
         Inner product ζ from which two samples are adjacent, in [0, 1].
     dissimilar_threshold : float, default=0.2

@@ -167,7 +167,7 @@ def test_names_of_clusters_stand_in_the_table(photos, result, tmp_path):
         (
             ["cluster", "PHOTOS", "--out", "result", "-k", "3", "--max-epochs", "0"],
             1,
-            "max_epochs=0 must be an integer",
+            "max_epochs=0 must be None or an integer",
         ),
         (
             ["cluster", "PHOTOS", "--out", "result", "-k", "3", "--image-size", "0"],
