@@ -99,7 +99,7 @@ class DCSSClustering(BaseEncoderClustering):
         weights, as the paper does.
     membership_epochs : int, default=10
         Epochs T2 of phase 2 in which memberships judge the pairs, whatever ``tol``; the authors take 5. From some 7,300
-        samples on, the default phase 2 has no more: left to judge itself, MNet loses what it had on 10,000 MNIST images.
+        samples on, the default phase 2 has no more: left to judge itself, MNet loses what it had on 10,000 of MNIST.
     similar_threshold : float, default=0.8
         Inner product ζ from which two samples are adjacent, in [0, 1].
     dissimilar_threshold : float, default=0.2
