@@ -12,6 +12,7 @@ from numpy.testing import assert_array_equal
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
+import _analyses
 import _datasets
 import _framework_page
 import _paper_claims
@@ -25,6 +26,7 @@ import tables
 
 from deepcluster_sk import DACClustering
 from deepcluster_sk._data import ArraySamples
+from deepcluster_sk._diagnostics import Run
 from deepcluster_sk._engine import Runtime, by_batch_statistics, settle_batch_norm
 from deepcluster_sk._monitor import LabelTracker
 from deepcluster_sk._scaling import Scaling
@@ -35,6 +37,7 @@ from deepcluster_sk._train_dccm import label_block as label_dccm_block
 from deepcluster_sk._train_dcss import PairStatistics, cluster_step, pair_step
 from deepcluster_sk.losses import pair_cross_entropy
 from deepcluster_sk.metrics import clustering_accuracy_score
+from deepcluster_sk.metrics._neighbors import beyond_chance
 from deepcluster_sk.networks import DCSSNetwork, LocalDiscriminator, build_autoencoder, build_cluster_network
 from deepcluster_sk.networks._layers import ConvBlock
 from deepcluster_sk.pairs import sample_pairs
@@ -240,6 +243,19 @@ def test_parts_of_a_data_set_by_name(tmp_path):
     np.testing.assert_allclose(np.bincount(labels) / 2000, np.linspace(0.1, 1, 10), atol=0.04)
 
 
+def test_digits_of_unequal_classes(tmp_path):
+    y = np.arange(16_000) % 10
+    X = np.random.default_rng(0).integers(0, 256, (16_000, 28, 28), dtype=np.uint8)
+    np.savez(tmp_path / "mnist.npz", X=X, y=y)
+    images, labels = _datasets.load("unequal-mnist", tmp_path)
+    assert images.shape == (9298, 16, 16)
+    assert -1 <= images.min() < -0.5
+    assert 0.5 < images.max() <= 1
+    shares = np.bincount(labels) / 9298
+    assert round(shares.min(), 2) == 0.08
+    assert round(shares.max(), 2) == 0.17
+
+
 def test_both_mnists_are_mixed(tmp_path):
     for name, value in (("mnist", 0), ("fashion_mnist", 1)):
         np.savez(tmp_path / f"{name}.npz", X=np.full((50, 28, 28), value), y=np.arange(50) % 10)
@@ -294,6 +310,61 @@ def test_regret_is_what_the_pick_loses_on_average():
     acc, score = np.array([0.5, 0.9, 0.7]), np.array([3.0, 1.0, 2.0])
     # Of the pairs (0 1), (0 2), (1 2) the largest score picks 0, 0, 2: .4, .2, .2 below the best.
     assert _paper_page.regret(acc, lambda rows: score[rows], 2) == pytest.approx(0.8 / 3)
+
+
+def fit_cell(data, row, accuracies, agreements, warned=()):
+    """A cell of the criteria of which only agreement under transforms, accuracy and warnings are given."""
+    fits = [
+        {
+            **dict.fromkeys(_analyses.CRITERIA, float(i)),
+            "acc": acc,
+            "augmentation agreement": agreement,
+            "cluster_sizes": [5, 5],
+            "warnings": ["w"] if i in warned else [],
+        }
+        for i, (acc, agreement) in enumerate(zip(accuracies, agreements, strict=True))
+    ]
+    return {"data": data, "row": row, "fits": fits, "agreement": np.diag(np.arange(len(fits)) + 1.0).tolist()}
+
+
+def test_criteria_are_averaged_by_start_and_by_when_they_were_run():
+    first = fit_cell("digits", "DAC", [0.5, 0.7, 0.9], [0.1, 0.2, 0.3])  # picks the best
+    later = fit_cell("color-digits", "DAC", [0.5, 0.7, 0.9], [0.3, 0.2, 0.1])  # picks the worst
+    header, *lines = _paper_page.criteria([first, later])
+    column = header.index("rule of n_init: rank correlation / regret")
+    assert {line[0]: line[column] for line in lines} == {
+        "digits, DAC": "+1.00 / 0.000",
+        "color-digits, DAC": "-1.00 / 0.400",
+        "mean of those it was settled on, default start": "+1.00 / 0.000",
+        "mean of the others, default start": "-1.00 / 0.400",
+        "mean of the others that were not run when it was settled": "-1.00 / 0.400",
+    }
+    assert lines[0][header.index("one at random: regret")] == "0.200"
+
+
+def test_fits_far_below_their_median_are_counted_with_their_warnings():
+    cell = fit_cell("digits", "DAC", [0.9, 0.9, 0.9, 0.7, 0.6], [1.0] * 5, warned=(0, 4))
+    _, line = _paper_page.warned([cell])
+    assert line == ["digits, DAC", "5", "0.900", "2", "1 of 2", "1 of 3"]
+
+
+def test_the_rule_of_the_tables_is_that_of_n_init():
+    def run(sizes, agreement):
+        labels = np.repeat(np.arange(len(sizes)), sizes)
+        fields = dict.fromkeys(Run._fields)
+        return Run(**{**fields, "labels": labels, "sizes": np.array(sizes), "augmentation_agreement": agreement})
+
+    runs = [run([50, 50], 0.9), run([50, 50], 0.8), run([97, 3], 0.99), run([100, 0], 0.99), run([60, 40], 0.85)]
+    by_rule = [
+        _paper_page.score_of_n_init(
+            {
+                "cluster_sizes": each.sizes.tolist(),
+                "augmentation agreement": beyond_chance(each.augmentation_agreement, each.labels),
+            }
+        )
+        for each in runs
+    ]
+    assert sorted(range(5), key=lambda i: runs[i].rank) == sorted(range(5), key=lambda i: -by_rule[i])
 
 
 def test_a_claim_is_confirmed_where_it_holds_from_every_seed():

@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering
+from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering, metrics
 from deepcluster_sk.metrics import (
     augmentation_agreement_scorer,
     clustering_accuracy_score,
@@ -215,6 +215,17 @@ def test_true_labels_do_not_change_a_fit(Estimator, few):
     rng = np.random.default_rng(0)
     for wrong in (y, rng.permutation(y), np.full(len(X), np.nan), "no labels", Raising()):
         assert_array_equal(Estimator(3, max_epochs=2, n_init=2, random_state=0).fit_predict(X, wrong), expected)
+
+
+@each
+def test_no_scorer_without_labels_looks_at_them(Estimator, few):
+    X, _ = few
+    estimator = Estimator(3, max_epochs=1, n_init=2, random_state=0).fit(X, Raising())
+    names = [name for name in metrics.__all__ if name.endswith("_scorer") and "accuracy" not in name]
+    assert len(names) == 7
+    for name in names:
+        scorer = getattr(metrics, name)
+        assert scorer(estimator, X, Raising()) == scorer(estimator, X)
 
 
 @each
