@@ -29,13 +29,16 @@ class Standardize(nn.Module):
 
 
 class ConvBlock(nn.Sequential):
-    """Convolution, batch norm, perhaps ReLU: joined as far as gradients allow, unless somebody looks between them."""
+    """Convolution, batch norm, perhaps ReLU: joined as far as gradients allow, unless somebody looks between them.
+
+    Joined, they go by running statistics whatever the mode of the norm: that of the block counts.
+    """
 
     def forward(self, batch: Tensor) -> Tensor:
         layers: Any = self
         convolution, norm, *relu = layers
         watched = any(layer._forward_hooks for layer in layers)
-        if watched or norm.training or torch.is_grad_enabled():
+        if watched or self.training or torch.is_grad_enabled():
             output = norm(convolution(batch))
         else:
             output = _normed_convolution(convolution, norm, batch)
