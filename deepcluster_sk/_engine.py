@@ -246,7 +246,7 @@ def by_batch_statistics(module: nn.Module) -> Iterator[None]:
     Running statistics are those of the transformed samples that training sees. Under them samples as they are look like
     something else, and labels drift: of a class between two clusters, ever more to the wrong one. It is the dense
     layers that matter. The convolutions of our own networks keep running statistics: with those of the batch DCSS loses
-    .012 ACC and .016 NMI on 10,000 images of Fashion-MNIST (seed 0), and nothing gains.
+    .012 ACC and .016 NMI on 10,000 images of Fashion-MNIST (seed 0), and nothing clearly gains.
     """
     with evaluating(module), _batch_norms(module) as layers:
         for layer in layers:
