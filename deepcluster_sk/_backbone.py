@@ -2,7 +2,6 @@
 
 import copy
 import difflib
-import hashlib
 import math
 import os
 import pickle
@@ -19,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from deepcluster_sk._checkpoint import described
+from deepcluster_sk._fingerprint import described, hash_of_tensors
 from deepcluster_sk._torch_state import own_torch_state
 
 # What torchvision's weights and most others were trained on.
@@ -154,7 +153,12 @@ def _from_torchvision(name: str, weights: Any, verbose: int) -> Backbone:
         if hasattr(module, "transform_input"):  # torchvision's own weights of Inception were made for it
             module.transform_input = True
     return Backbone(
-        module, (margin, margin), (side, side), tuple(preset.mean), tuple(preset.std), f"{name} {_hash(module)}"
+        module,
+        (margin, margin),
+        (side, side),
+        tuple(preset.mean),
+        tuple(preset.std),
+        f"{name} {hash_of_tensors(module.state_dict())}",
     )
 
 
@@ -189,7 +193,14 @@ def _from_timm(backbone: str, weights: Any, verbose: int) -> Backbone:
     config = timm.data.resolve_model_data_config(module)
     crop = tuple(config["input_size"][1:])
     resize = tuple(math.floor(side / config["crop_pct"]) for side in crop)
-    return Backbone(module, resize, crop, tuple(config["mean"]), tuple(config["std"]), f"{name} {_hash(module)}")
+    return Backbone(
+        module,
+        resize,
+        crop,
+        tuple(config["mean"]),
+        tuple(config["std"]),
+        f"{name} {hash_of_tensors(module.state_dict())}",
+    )
 
 
 def _heads(config: dict[str, Any]) -> tuple[str, ...]:
@@ -248,12 +259,3 @@ def _load(module: nn.Module, path: str, *heads: str) -> None:
         module.load_state_dict(without)
     except _NO_WEIGHTS as error:
         raise ValueError(f"weights={path!r} must be a state dict of tensors that fits the backbone: {error}") from error
-
-
-def _hash(module: nn.Module) -> str:
-    """SHA-256 of a network's parameters and buffers."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()

@@ -15,11 +15,12 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import Tags
 from torch import Tensor, nn
 
-from deepcluster_sk._checkpoint import Journal, fingerprint, opened, parse_interval, plain
+from deepcluster_sk._checkpoint import Journal, opened, parse_interval, plain
 from deepcluster_sk._data import ArraySamples
 from deepcluster_sk._diagnostics import N_TRANSFORMED, Run, fit_report, used_first
 from deepcluster_sk._distributed import ALONE, Ranks, by_all_ranks, join_ranks
 from deepcluster_sk._engine import Runtime, explaining_lack_of_memory, resolve_precision, settle_batch_norm
+from deepcluster_sk._fingerprint import fingerprint
 from deepcluster_sk._input import Input, read_input
 from deepcluster_sk._monitor import Monitor
 from deepcluster_sk._partial_fit import PartialFitMixin

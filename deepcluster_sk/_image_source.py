@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from deepcluster_sk._checkpoint import described, hash_of
+from deepcluster_sk._fingerprint import described, hash_of
 from deepcluster_sk._input import as_paths, resized_row, samples_of, try_to_decode
 from deepcluster_sk._lazy import MAX_THREADS
 from deepcluster_sk._validation import check_samples

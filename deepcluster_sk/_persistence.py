@@ -22,6 +22,7 @@ from torch import Tensor
 
 from deepcluster_sk import _regrouping
 from deepcluster_sk._checkpoint import plain, write_bytes
+from deepcluster_sk._fingerprint import hash_of_tensors
 from deepcluster_sk._scaling import Scaling
 from deepcluster_sk._validation import check_number
 from deepcluster_sk._version import __version__
@@ -84,7 +85,7 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
         "scaling": {**vars(estimator._scaling), "offset": offset},
         "extra_state": state.get("_extra_state"),
         "tensors": {name: list(value.shape) for name, value in tensors.items()},
-        "tensors_sha256": _digest(tensors),
+        "tensors_sha256": hash_of_tensors(tensors),
     }
     _check_unchanged(estimator, state)
     text = json.dumps(description)
@@ -247,17 +248,9 @@ def _read_tensors(path: Path, description: dict[str, Any], network: Any) -> dict
     if shapes != description["tensors"] or any(shapes.get(name) != shape for name, shape in needed.items()):
         raise ValueError("its tensors have other names or shapes")
     tensors = safetensors.torch.load(path.read_bytes())
-    if _digest(tensors) != description["tensors_sha256"]:
+    if hash_of_tensors(tensors) != description["tensors_sha256"]:
         raise ValueError("the checksum of its tensors is wrong")
     return tensors
-
-
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name, value in sorted(tensors.items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _is_plain(value: Any) -> bool:

@@ -26,11 +26,6 @@ class StopRequest:
     keep: bool = False
     signal: int | None = None
 
-    @property
-    def made(self) -> bool:
-        """Whether a signal came."""
-        return self.signal is not None
-
     def obey(self) -> None:
         """Raise what the signal usually raises, unless what was learnt is to be kept."""
         if self.keep or self.signal is None:
