@@ -28,6 +28,7 @@ from deepcluster_sk._validation import (
     check_samples,
     check_size,
     exact_float,
+    from_tensor,
     level_of_caller,
 )
 from deepcluster_sk.exceptions import UnreadableImageWarning
@@ -133,7 +134,7 @@ def _is_files(X: Any) -> bool:
     """Whether X is the path of a folder, or paths of files."""
     if isinstance(X, str | os.PathLike):
         return True
-    is_flat = isinstance(X, list | tuple) or getattr(X, "ndim", 0) == 1
+    is_flat = isinstance(X, list | tuple) or len(getattr(X, "shape", ())) == 1
     return is_flat and len(X) > 0 and isinstance(next(iter(X)), str | os.PathLike)
 
 
@@ -255,7 +256,7 @@ def _sample(dataset: Any, i: int, image_shape: Any, size: tuple[int, int] | None
     if isinstance(sample, tuple | list):
         sample = sample[0]
     is_tensor = isinstance(sample, torch.Tensor)
-    row = np.asarray(sample.detach().cpu() if is_tensor else sample)
+    row = from_tensor(sample, f"X[{i}]") if is_tensor else np.asarray(sample)
     if row.dtype.kind not in "biuf" or row.ndim not in (1, 2, 3):
         raise TypeError(f"X[{i}] of type {type(sample).__name__} must be an image or a vector of numbers.")
     if not (is_tensor and row.ndim == 3 and image_shape is None):  # torch's images have their channels first

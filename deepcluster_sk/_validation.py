@@ -267,7 +267,7 @@ def as_array(X: Any) -> Any:
         For what NumPy would take as numbers without a word, or refuse without a word about X.
     """
     if isinstance(X, torch.Tensor):
-        return _from_tensor(X)
+        return from_tensor(X)
     if np.ma.is_masked(X):
         raise ValueError("X is an array with masked values, and must have none: fill them first.")
     dtype = getattr(X, "dtype", None)
@@ -281,12 +281,13 @@ def as_array(X: Any) -> Any:
         raise ValueError(f"X must hold images of one shape. {error}") from error
 
 
-def _from_tensor(X: torch.Tensor) -> NDArray[Any]:
+def from_tensor(X: torch.Tensor, name: str = "X") -> NDArray[Any]:
+    """Array of a tensor's values, in float32 those that NumPy has no type for."""
     try:
         X = X.detach().cpu()
         return X.float().numpy() if X.dtype == torch.bfloat16 else X.numpy()
     except (TypeError, RuntimeError) as error:  # sparse, quantised, without values
-        raise TypeError(f"X of {X.dtype} and {X.layout} on {X.device} must be a dense tensor. {error}") from error
+        raise TypeError(f"{name} of {X.dtype} and {X.layout} on {X.device} must be a dense tensor. {error}") from error
 
 
 def _n_dimensions(image: Any) -> int:

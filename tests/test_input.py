@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
@@ -110,7 +111,8 @@ def test_a_folder_is_clustered_as_the_array_of_its_images(Estimator, folder, ima
     assert_array_equal(by_folder.labels_, by_array.labels_)
     assert_array_equal(by_folder.predict(str(folder)), by_folder.labels_)
     assert_array_equal(by_folder.predict([Path(path) for path in by_folder.paths_[:7]]), by_folder.labels_[:7])
-    assert_array_equal(by_folder.predict(pd.Series(by_folder.paths_[:7])), by_folder.labels_[:7])
+    for series in (pd.Series, pl.Series):
+        assert_array_equal(by_folder.predict(series(by_folder.paths_[:7])), by_folder.labels_[:7])
     assert_allclose(by_folder.transform(folder), by_array.transform(in_color(images)))
     assert by_folder.n_features_in_ == 3 * 8 * 8
 
@@ -488,6 +490,10 @@ def test_a_dataset_may_hold_vectors_floats_and_images_of_several_sizes(images, w
     fitted = DACClustering(3, **SHORT).fit(TensorDataset(torch.from_numpy(vectors)))
     assert_array_equal(fitted.labels_, expected.labels_)
     assert fitted._sample_shape == (64,)
+    halves = torch.from_numpy(vectors).bfloat16()  # NumPy has no such numbers
+    labels = [DACClustering(3, **SHORT).fit(X).labels_ for X in (halves, TensorDataset(halves), halves.float())]
+    assert_array_equal(labels[0], labels[2])
+    assert_array_equal(labels[1], labels[2])
     of_float = DACClustering(3, **SHORT).fit(TensorDataset(torch.from_numpy(images / np.float64(255))[:, None]))
     assert of_float._sample_shape == (1, 8, 8)
     pictures = Pictures([Image.fromarray(image).resize((8 + i % 3, 9)) for i, image in enumerate(images)])
@@ -508,6 +514,11 @@ class Endless(IterableDataset):
         (Endless(), TypeError, "X=Endless must be a Dataset with a length"),
         (Pictures(["a", "b"]), TypeError, r"X\[0\] of type str must be an image or a vector of numbers"),
         (TensorDataset(torch.full((4, 1, 8, 8), torch.nan)), ValueError, r"X\[0\] contains NaN or infinity"),
+        (
+            TensorDataset(torch.eye(4).to_sparse()),
+            TypeError,
+            r"X\[0\] of torch.float32 and torch.sparse_coo",
+        ),
         (TensorDataset(torch.zeros(4, 1, 2, 3, 4)), TypeError, r"X\[0\] of type Tensor must be an image"),
         (TensorDataset(torch.zeros(1, 1, 8, 8)), ValueError, r"X has 1 sample\(s\) that can be used, and must have 2"),
     ],
