@@ -270,6 +270,11 @@ def test_ranges_for_digits_and_colour_are_those_of_dacs_authors():
     assert ImageAugmentation.color() == ImageAugmentation(**color, shear=0.0, horizontal_flip=True)
 
 
+def test_strong_transforms_change_light_as_far_as_those_of_photographs():
+    geometry = {"rotation": 15.0, "shift": 0.12, "zoom": 0.15, "shear": 0.25, "intensity": 0.05}
+    assert ImageAugmentation.strong() == replace(STILL, **geometry, brightness=0.4, contrast=0.4)
+
+
 def test_strong_colours_are_those_of_contrastive_learning_on_photographs():
     geometry = {"rotation": 20.0, "shift": 0.18, "zoom": 0.15, "horizontal_flip": True}
     colors = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1, "grayscale": 0.2}
