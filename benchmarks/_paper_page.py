@@ -209,9 +209,7 @@ def settings(cells: Cells) -> Table:
     Settings with other transforms are left out: how many samples survive one depends on what it does.
     """
     lines = [["data, method", "settings", "ACC best", *(f"{name}: rank correlation / regret" for name in CRITERIA)]]
-    compared = [
-        cell for cell in cells if not re.search("k-means|augment=None|narrow transforms|the light", cell["row"])
-    ]
+    compared = [cell for cell in cells if not re.search("k-means|augment=None|narrow transforms|light", cell["row"])]
     groups = dict.fromkeys((cell["data"], cell["row"].split(",")[0]) for cell in compared)
     for data, method in groups:
         mine = [cell for cell in compared if (cell["data"], cell["row"].split(",")[0]) == (data, method)]

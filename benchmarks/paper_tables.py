@@ -18,7 +18,6 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -173,7 +172,7 @@ def departures() -> dict[str, Measure]:
         "warmup_epochs=0": {"warmup_epochs": 0},
         "n_neighbors=0": {"n_neighbors": 0},
         "narrow transforms": {"augment": ImageAugmentation()},
-        "the light as it is": {"augment": SAME_LIGHT},
+        "other light": {"augment": ImageAugmentation.strong_gray()},
         "lr_schedule=constant": {"lr_schedule": "constant"},
         "tol=0.01": {"tol": 0.01},
         "n_init=3": {"n_init": 3},
@@ -202,7 +201,7 @@ def departures() -> dict[str, Measure]:
             "contrastive_weight=0": {"contrastive_weight": 0.0},
             "n_neighbors=0": {"n_neighbors": 0},
             "augment=None": {"augment": None},
-            "the light as it is": {"augment": SAME_LIGHT},
+            "the light as it is": {"augment": ImageAugmentation.strong()},
             "network=autoencoder-residual": {"network": "autoencoder-residual"},
             "latent_dim=10": {"latent_dim": 10},
             "first_phase_epochs=0": {"first_phase_epochs": 0},
@@ -268,8 +267,6 @@ CRITERIA_DATA = {  # with thousands of samples; settled on the first two alone, 
     "unequal-mnist-random-3000": 1.5,
     "color-digits": 1.8,
 }
-# What "auto" takes for gray images, but for their brightness and contrast.
-SAME_LIGHT = replace(ImageAugmentation.strong(), brightness=0.0, contrast=0.0)
 # Restarts from the default start are too much alike to choose between; these are not.
 UNLIKE_DATA = ("digits", "mnist-first-2000", "fashion-mnist-first-2000", "mnist-first-4000-r0.1", "color-digits")
 WITHOUT_WARM_UP = {

@@ -6,6 +6,7 @@ from deepcluster_sk._engine import Runtime
 from deepcluster_sk._monitor import Monitor
 from deepcluster_sk._start import start_from_kmeans
 from deepcluster_sk._validation import check_choice, check_number
+from deepcluster_sk.augment import ImageAugmentation
 from deepcluster_sk.networks import ClusterNetwork
 
 
@@ -13,6 +14,8 @@ class LoopClustering(BaseDeepClustering):
     """Base of the estimators whose network is a :class:`~deepcluster_sk.networks.ClusterNetwork`."""
 
     _phase_name: str  # what the phase that is the paper's own is called
+    # A start that is blind to light is better on clothes, but these loops then merge some of them.
+    _gray_augmentation = ImageAugmentation.strong()
 
     def _check_params(self) -> None:
         super()._check_params()

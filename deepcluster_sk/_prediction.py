@@ -27,7 +27,7 @@ from deepcluster_sk._validation import (
     check_number,
     refuse_single_image,
 )
-from deepcluster_sk.augment import Augmentation, resolve_augmentation
+from deepcluster_sk.augment import Augmentation, ImageAugmentation, resolve_augmentation
 
 # From embedding (n, d) and cluster probabilities (n, n_clusters) of a batch to what is wanted of them.
 Choose = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
@@ -36,6 +36,7 @@ Choose = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
 class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     """Prediction from the attributes that ``fit`` sets; a subclass says what it represents a batch by."""
 
+    _gray_augmentation = ImageAugmentation.strong_gray()  # what "auto" takes for images of other than three channels
     network: Any
     augment: Any
     image_shape: Any
@@ -66,7 +67,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     def _augmentation(self, samples: ArraySamples, seen_shape: tuple[int, ...], ranks: Ranks = ALONE) -> Augmentation:
         """The random transform of samples; ours take them in [0, 1], or vectors of standard deviation 1."""
-        augment = resolve_augmentation(self.augment, seen_shape)
+        augment = resolve_augmentation(self.augment, seen_shape, self._gray_augmentation)
         is_scaled = self._standardizes() or self._transformer() is not None
         if is_scaled or not isinstance(augment, DrawnAugmentation):
             return augment

@@ -7,7 +7,7 @@ explicit generator, so that every device sees the same draws, and applied on the
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +28,7 @@ class ImageAugmentation(DrawnAugmentation):
     """Rotation, shift, zoom, shear, intensity, colours and flip of a batch of images, each drawn per sample.
 
     The default is what DAC's authors use for handwritten digits and :meth:`color` their set for colour photographs;
-    :meth:`strong` and :meth:`strong_color` have wider ranges, which the contrastive warm-up thrives on.
+    those called strong have wider ranges, which the contrastive warm-up thrives on.
 
     Parameters
     ----------
@@ -109,14 +109,25 @@ class ImageAugmentation(DrawnAugmentation):
 
     @classmethod
     def strong(cls) -> "ImageAugmentation":
-        """Wide ranges, shear and other light, for images of shapes that have no mirror image: digits, letters, clothes.
+        """Wide ranges and shear, for images of shapes that have no mirror image: digits, letters, clothes.
 
         Returns
         -------
         augmentation : ImageAugmentation
-            Rotation ±15°, shift ±12 %, zoom 0.85 to 1.15, shear ±0.25, brightness and contrast ±40 %, intensity ±0.05.
+            Rotation ±15°, shift ±12 %, zoom 0.85 to 1.15, shear ±0.25, intensity ±0.05.
         """
-        return cls(rotation=15.0, shift=0.12, zoom=0.15, shear=0.25, rescale=1.0, brightness=0.4, contrast=0.4)
+        return cls(rotation=15.0, shift=0.12, zoom=0.15, shear=0.25, rescale=1.0)
+
+    @classmethod
+    def strong_gray(cls) -> "ImageAugmentation":
+        """:meth:`strong` in other light each time, by as much as :meth:`strong_color` changes it.
+
+        Returns
+        -------
+        augmentation : ImageAugmentation
+            That of :meth:`strong`, with brightness and contrast ±40 %.
+        """
+        return replace(cls.strong(), brightness=0.4, contrast=0.4)
 
     @classmethod
     def color(cls) -> "ImageAugmentation":
@@ -141,19 +152,8 @@ class ImageAugmentation(DrawnAugmentation):
             Rotation ±20°, shift ±18 %, zoom 0.85 to 1.15, brightness, contrast and saturation ±40 %, hue ±0.1 turns,
             every fifth image gray, horizontal flip.
         """
-        return cls(
-            rotation=20.0,
-            shift=0.18,
-            zoom=0.15,
-            intensity=0.0,
-            rescale=1.0,
-            horizontal_flip=True,
-            brightness=0.4,
-            contrast=0.4,
-            saturation=0.4,
-            hue=0.1,
-            grayscale=0.2,
-        )
+        geometry = replace(cls.color(), channel_shift=0.0, rescale=1.0)
+        return replace(geometry, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, grayscale=0.2)
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         """Transform every image by its own draw.
@@ -304,18 +304,22 @@ class FeatureNoise(DrawnAugmentation):
         return disturbed.masked_fill(hidden[0], 0) if hidden else disturbed
 
 
-def resolve_augmentation(augment: object, sample_shape: tuple[int, ...]) -> Augmentation:
+def resolve_augmentation(
+    augment: object, sample_shape: tuple[int, ...], gray: ImageAugmentation | None = None
+) -> Augmentation:
     """Turn the estimators' ``augment`` parameter into a callable of (batch, generator).
 
     Parameters
     ----------
     augment : "auto", None or callable
         "auto" is :class:`FeatureNoise` for feature vectors, :meth:`ImageAugmentation.strong_color` for images of three
-        channels and :meth:`ImageAugmentation.strong` for all others; None leaves samples as they are; a callable is
-        called as ``augment(batch, generator)`` if it needs two arguments or has one called ``generator``, else as
+        channels and ``gray`` for all others; None leaves samples as they are; a callable is called as
+        ``augment(batch, generator)`` if it needs two arguments or has one called ``generator``, else as
         ``augment(batch)``, like torchvision's transforms (which draw once a batch).
     sample_shape : tuple of int
         (c, h, w) of images, (n_features,) of feature vectors.
+    gray : ImageAugmentation or None, default=None
+        None is :meth:`ImageAugmentation.strong_gray`, that of DCSS; DAC and DCCM have :meth:`ImageAugmentation.strong`.
 
     Returns
     -------
@@ -337,7 +341,7 @@ def resolve_augmentation(augment: object, sample_shape: tuple[int, ...]) -> Augm
     if isinstance(augment, str) and augment == "auto":
         if len(sample_shape) == 1:
             return FeatureNoise()
-        return ImageAugmentation.strong_color() if sample_shape[0] == 3 else ImageAugmentation.strong()
+        return ImageAugmentation.strong_color() if sample_shape[0] == 3 else gray or ImageAugmentation.strong_gray()
     if not callable(augment):
         raise TypeError(f"augment={augment!r} must be 'auto', None, or a callable of (batch, generator).")
     return augment if _takes_generator(augment) else lambda batch, generator: augment(batch)

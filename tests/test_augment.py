@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepcluster_sk import DACClustering
+from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering
 from deepcluster_sk._data import ArraySamples
 from deepcluster_sk._scaling import Scaling
 from deepcluster_sk.augment import FeatureNoise, ImageAugmentation, resolve_augmentation
@@ -207,6 +207,7 @@ def test_constant_images_stay_constant(seed, h, w):
 IMAGE_AUGMENTATIONS = [
     ImageAugmentation(),
     ImageAugmentation.strong(),
+    ImageAugmentation.strong_gray(),
     ImageAugmentation.color(),
     ImageAugmentation.strong_color(),
 ]
@@ -272,7 +273,8 @@ def test_ranges_for_digits_and_colour_are_those_of_dacs_authors():
 
 def test_strong_transforms_change_light_as_far_as_those_of_photographs():
     geometry = {"rotation": 15.0, "shift": 0.12, "zoom": 0.15, "shear": 0.25, "intensity": 0.05}
-    assert ImageAugmentation.strong() == replace(STILL, **geometry, brightness=0.4, contrast=0.4)
+    assert ImageAugmentation.strong() == replace(STILL, **geometry)
+    assert ImageAugmentation.strong_gray() == replace(STILL, **geometry, brightness=0.4, contrast=0.4)
 
 
 def test_strong_colours_are_those_of_contrastive_learning_on_photographs():
@@ -288,13 +290,27 @@ def test_strong_colours_are_those_of_contrastive_learning_on_photographs():
     ("sample_shape", "expected"),
     [
         ((10,), FeatureNoise()),
-        ((1, 8, 8), ImageAugmentation.strong()),
-        ((4, 8, 8), ImageAugmentation.strong()),
+        ((1, 8, 8), ImageAugmentation.strong_gray()),
+        ((4, 8, 8), ImageAugmentation.strong_gray()),
         ((3, 8, 8), ImageAugmentation.strong_color()),
     ],
 )
 def test_auto_follows_the_samples(sample_shape, expected):
     assert resolve_augmentation("auto", sample_shape) == expected
+
+
+@pytest.mark.parametrize(
+    ("Estimator", "expected"),
+    [
+        (DACClustering, ImageAugmentation.strong()),
+        (DCCMClustering, ImageAugmentation.strong()),
+        (DCSSClustering, ImageAugmentation.strong_gray()),
+    ],
+)
+def test_dcss_alone_changes_the_light_of_gray_images(Estimator, expected):
+    images = np.random.default_rng(0).random((4, 8, 8), dtype=np.float32)[:, None]
+    samples = ArraySamples(images, Scaling.of(images))
+    assert Estimator()._checked_augmentation(samples, torch.device("cpu")) == expected
 
 
 def test_none_is_the_identity():
