@@ -58,7 +58,7 @@ class DCSSClustering(BaseEncoderClustering):
         "cosine" from 64 features on. Images are taken as they are.
     augment : "auto", None or callable, default="auto"
         Random transforms of training samples: see :func:`~deepcluster_sk.augment.resolve_augmentation`. "auto" never
-        mirrors gray images (of one channel, or of equal ones), changes light and colours, and is wider than the papers'
+        mirrors gray images (of one channel, or of equal ones), changes other colours, and is wider than the papers'
         sets, :class:`~deepcluster_sk.augment.ImageAugmentation` with its defaults and its ``color()``.
     max_epochs : int or None, default=None
         Most epochs of each phase; None is no limit.
