@@ -271,7 +271,7 @@ def test_ranges_for_digits_and_colour_are_those_of_dacs_authors():
     assert ImageAugmentation.color() == ImageAugmentation(**color, shear=0.0, horizontal_flip=True)
 
 
-def test_strong_transforms_change_light_as_far_as_those_of_photographs():
+def test_strong_gray_changes_light_alone_beside_strong():
     geometry = {"rotation": 15.0, "shift": 0.12, "zoom": 0.15, "shear": 0.25, "intensity": 0.05}
     assert ImageAugmentation.strong() == replace(STILL, **geometry)
     assert ImageAugmentation.strong_gray() == replace(STILL, **geometry, brightness=0.4, contrast=0.4)
