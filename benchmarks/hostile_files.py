@@ -167,6 +167,8 @@ FORGERIES = [
     {"scaling": {"offset": "0"}},
     {"scaling": {"offset": float("inf")}},
     {"scaling": None},
+    {"units": {"scale": 0}},
+    {"units": []},
     {"extra_state": "cos\nsystem\n(S'touch CANARY'\ntR."},
     {"extra_state": {"uses_mnet": True}},
     {"tensors": {"../../module": [1]}},

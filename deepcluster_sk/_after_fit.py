@@ -17,6 +17,7 @@ from deepcluster_sk._diagnostics import N_TRANSFORMED, figures
 from deepcluster_sk._distributed import is_first_rank
 from deepcluster_sk._prediction import PredictionMixin
 from deepcluster_sk._regrouping import Merge, Split
+from deepcluster_sk._start import few_threads
 from deepcluster_sk._validation import all_or_nothing, check_cluster, check_number, make_seed
 
 # Samples of fit that another device puts into another cluster.
@@ -116,7 +117,8 @@ class AfterFitMixin(PredictionMixin):
         (embedding,) = self._apply(samples, lambda embedding, _: (embedding,), indices=members)
         if len(np.unique(embedding, axis=0)) < n_parts:
             raise ValueError(f"{needed}, and all of its {len(members)} are alike to the network.")
-        kmeans = KMeans(n_parts, n_init=10, random_state=seed).fit(embedding)
+        with few_threads():
+            kmeans = KMeans(n_parts, n_init=10, random_state=seed).fit(embedding)
         centers = kmeans.cluster_centers_[np.argsort(-np.bincount(kmeans.labels_), kind="stable")]
         names = self._given_names()
         parts = [None if names[chosen] is None else f"{names[chosen]} ({i + 1})" for i in range(n_parts)]

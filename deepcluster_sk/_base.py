@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from deepcluster_sk._checkpoint import Journal, opened, parse_interval, plain
 from deepcluster_sk._data import ArraySamples
 from deepcluster_sk._diagnostics import N_TRANSFORMED, Run, fit_report, used_first
-from deepcluster_sk._distributed import ALONE, Ranks, by_all_ranks, join_ranks
+from deepcluster_sk._distributed import Ranks, by_all_ranks, join_ranks
 from deepcluster_sk._engine import Runtime, explaining_lack_of_memory, resolve_precision, settle_batch_norm
 from deepcluster_sk._fingerprint import fingerprint
 from deepcluster_sk._input import Input, read_input
@@ -81,11 +81,11 @@ class BaseDeepClustering(
         """Most epochs of each phase by name; 0 skips it."""
 
     def _samples_to_fit(self, given: Input, ranks: Ranks) -> ArraySamples:
+        if not self._standardizes():
+            return ArraySamples(given.rows, Scaling(offset=0.0, scale=1.0), units=Scaling.of(given.rows, ranks))
         return ArraySamples(given.rows, self._scaling_of(given, ranks))
 
     def _scaling_of(self, given: Input, ranks: Ranks) -> Scaling:
-        if not self._standardizes():
-            return Scaling(offset=0.0, scale=1.0)
         if given.paths is not None:
             return Scaling(offset=0.0, scale=255.0)
         return Scaling.of(given.rows, ranks, to_unit=self._compares_directions(given.rows.shape))
@@ -166,7 +166,7 @@ class BaseDeepClustering(
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
 
         stop_request = StopRequest(keep=self.on_interrupt == "keep")
-        mark = partial(fingerprint, self, samples.array, device)
+        mark = partial(fingerprint, self, samples, device)
         folder = opened(self.checkpoint_dir, self.checkpoint_every, mark, ranks)
 
         shown = training(int(self.verbose) if ranks.is_first else 0, phases, self.n_init)
@@ -182,8 +182,9 @@ class BaseDeepClustering(
             others: list[NDArray[np.intp]] = []
             while len(others) + 1 < self.n_init and not last.stopped:
                 last = run(len(others) + 1)
-                best, other = sorted((best, last), key=lambda run: run.rank)
-                others.append(other.labels)
+                if not last.stopped:  # else it has no word beside those that came to their end
+                    best, other = sorted((best, last), key=lambda run: run.rank)
+                    others.append(other.labels)
         self._store(best, others, samples)
         self._store_paths(given)
         context.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=lambda: {})
@@ -202,9 +203,9 @@ class BaseDeepClustering(
         """Further parameters that are numbers of samples trained on together."""
         return {}
 
-    def _checked_augmentation(self, samples: ArraySamples, device: torch.device, ranks: Ranks = ALONE) -> Augmentation:
+    def _checked_augmentation(self, samples: ArraySamples, device: torch.device) -> Augmentation:
         """The random transform of training samples, tried on two of them."""
-        augment = self._augmentation(samples, samples.seen_shape, ranks)
+        augment = self._augmentation(samples, samples.seen_shape)
         check_augmentation(augment, samples.batch(torch.arange(2)).to(device))
         return augment
 
@@ -213,7 +214,7 @@ class BaseDeepClustering(
         return Runtime(
             device=device,
             precision=resolve_precision(self.precision, device, samples.sample_shape),
-            augment=self._checked_augmentation(samples, device, ranks),
+            augment=self._checked_augmentation(samples, device),
             generator=torch.Generator().manual_seed(seed),
             batch_size=min(self.batch_size, len(samples)),
             channels_last=not self._has_own_module(),
@@ -324,6 +325,7 @@ class BaseDeepClustering(
         return {
             "module_": module,
             "_scaling": samples.scaling,
+            "_units": samples.units,
             "_sample_shape": samples.sample_shape,
             "_seen_shape": samples.seen_shape,
             "_cluster_order": list(order),

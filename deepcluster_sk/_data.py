@@ -53,11 +53,14 @@ class ArraySamples:
         Never written to, and copied only batch by batch.
     scaling : Scaling
         Taken from the training data.
+    units : Scaling or None, default=None
+        Where ``scaling`` leaves samples as they are: what else it would have been, for augmentations of ours.
     """
 
-    def __init__(self, array: NDArray[Any] | LazyArray, scaling: Scaling) -> None:
+    def __init__(self, array: NDArray[Any] | LazyArray, scaling: Scaling, units: Scaling | None = None) -> None:
         self.array = array
         self.scaling = scaling
+        self.units = units
         self.sample_shape = tuple(array.shape[1:])
         self._offset = torch.tensor(scaling.offset, dtype=torch.float64, device="cpu")
 

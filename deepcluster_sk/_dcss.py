@@ -125,7 +125,7 @@ class DCSSClustering(BaseEncoderClustering):
         Seconds between checkpoints, >= 0, or epochs as a string: "5 epochs".
     on_interrupt : {"raise", "keep"}, default="raise"
         What Ctrl-C and SIGTERM do to ``fit``, once the step under way and a checkpoint are done: raise, or end training
-        with what was learnt so far. They act at once again the second time.
+        with what was learnt so far, by restarts that ended if any did. They act at once again the second time.
     verbose : int, default=0
         Above 0, a progress bar is shown; where rich is missing or the output is no terminal, a line an epoch. These
         lines go to the logger "deepcluster_sk" at level INFO in any case.

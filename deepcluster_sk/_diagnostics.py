@@ -106,6 +106,8 @@ def figures(
 ) -> dict[str, Any]:
     """What ``fit_report_`` says of labels, whatever made them."""
     last = history[-1] if history else {}
+    of_phase = [epoch.get("label_change") for epoch in history if epoch.get("phase") == last.get("phase")]
+    changes = [change for change in of_phase if change is not None]  # not every epoch of phase 1 looks for it
     return {
         "n_clusters_used": int((sizes > 0).sum()),
         "cluster_sizes": sizes.tolist(),
@@ -113,7 +115,7 @@ def figures(
         "mean_confidence": float(confidence.mean()),
         "augmentation_agreement": agreement,
         "selected_share": last.get("selected_share"),
-        "label_change": last.get("label_change"),
+        "label_change": changes[-1] if changes else None,
     }
 
 

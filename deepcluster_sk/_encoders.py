@@ -60,7 +60,7 @@ class BaseEncoderClustering(BaseDeepClustering):
         return self.encoder is None or (is_autoencoder(self.encoder) and bool(self.pretrain_epochs))
 
     def _standardizes(self) -> bool:
-        return self._pretrains()
+        return self._pretrains() and self._transformer() is None
 
     def _transformer(self) -> Any:
         encoder = getattr(self, "encoder_", None)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deepcluster_sk._data import ArraySamples
 from deepcluster_sk._version import __version__
 
 # Parameters that do not change what is learnt.
@@ -24,8 +25,11 @@ _METHODS, _CONSTANTS = (FunctionType, classmethod, staticmethod, property), (str
 _HASHED = 2**24
 
 
-def fingerprint(estimator: Any, array: Any, device: torch.device) -> dict[str, Any]:
+def fingerprint(estimator: Any, samples: ArraySamples, device: torch.device) -> dict[str, Any]:
     """What makes one fit the same as another: method, parameters, data and versions."""
+    array, scaling = samples.array, samples.scaling
+    # Files are of 0 to 255, whatever they hold, and arrays of their own range; vectors' scaling is what they make it.
+    value_range = "its own" if np.ndim(scaling.offset) else [float(scaling.offset), float(scaling.scale)]
     parameters = {
         name: value if isinstance(value, str | bool | int | float | None) else described(name, value)
         for name, value in sorted(estimator.get_params(deep=False).items())
@@ -35,6 +39,7 @@ def fingerprint(estimator: Any, array: Any, device: torch.device) -> dict[str, A
         "method": type(estimator).__name__,
         **{f"parameter {name}": value for name, value in parameters.items()},
         "data": f"{array.dtype} {array.shape} {hash_of(array)}",
+        "range of the data": value_range,
         "trained on": device.type,
         "version": __version__,
         "torch": str(torch.__version__),

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL.Image import Image
 from sklearn.pipeline import Pipeline
 from torch.utils.data import Dataset
 
@@ -104,7 +105,7 @@ def read_input(
         if sample_shape is not None and sample_shape[0] != 3 and len(sample_shape) == 3:
             raise ValueError(f"X is files, which have three channels, but fit saw images of shape {sample_shape}.")
         given = _read_files(paths, size or _size_of(paths, sample_shape), estimator.on_error, fate, verbose, ranks)
-    elif isinstance(X, Dataset):
+    elif _is_dataset(X):
         given = Input(_read_dataset(X, estimator.image_shape, size, verbose, ranks))
     elif size is not None:
         check = partial(check_samples, reset=reset, any_size=True, ranks=ranks)
@@ -127,7 +128,14 @@ def last_step(estimator: Any) -> Any:
 
 def is_array(X: Any) -> bool:
     """Whether X is neither files nor a Dataset, so that it is an array or can be made one."""
-    return not (_is_files(X) or isinstance(X, Dataset))
+    return not (_is_files(X) or _is_dataset(X))
+
+
+def _is_dataset(X: Any) -> bool:
+    """Whether X is a Dataset, or a list of what one with labels gives, as a search takes it from one."""
+    first = X[0] if isinstance(X, list) and X else None
+    sample = first[0] if isinstance(first, tuple) and first else None
+    return isinstance(X, Dataset) or isinstance(sample, Image) or (isinstance(sample, torch.Tensor) and sample.ndim > 0)
 
 
 def _is_files(X: Any) -> bool:

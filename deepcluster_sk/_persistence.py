@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,12 @@ from deepcluster_sk import _regrouping
 from deepcluster_sk._checkpoint import plain, write_bytes
 from deepcluster_sk._fingerprint import hash_of_tensors
 from deepcluster_sk._scaling import Scaling
+from deepcluster_sk._torch_state import own_torch_state
 from deepcluster_sk._validation import check_number
 from deepcluster_sk._version import __version__
 
 # Changes when a file of today could not be read tomorrow.
-_FORMAT = 1
+_FORMAT = 2
 # JSON of so many bytes may take twenty times as many once it is read.
 _MAX_HEADER = 2**22
 # Attributes that are plain values, with their types in JSON, and arrays.
@@ -46,6 +47,7 @@ _PLAIN = {
     "cluster_names_": list,
 }
 _ARRAYS = ("labels_", "cluster_centers_")
+_SCALINGS = ("scaling", "units")
 _TUPLES = ("image_shape", "image_size", "_sample_shape", "_seen_shape")
 # Names of files are a tensor of bytes, with this between them: no name has it, and a header is too short for many.
 _BETWEEN_PATHS = "\0"
@@ -64,10 +66,9 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     if agreement is not None:
         tensors["restart_agreement"] = torch.from_numpy(agreement)
         fitted["fit_report_"] = {**fitted["fit_report_"], "restart_agreement": None}
-    offset = estimator._scaling.offset
-    if isinstance(offset, np.ndarray):
-        tensors["offset"] = torch.from_numpy(offset)
-        offset = None
+    scalings = {name: getattr(estimator, f"_{name}") for name in _SCALINGS}
+    offsets = {name: scaling.offset for name, scaling in scalings.items() if scaling is not None}
+    tensors |= {f"{name}.offset": torch.from_numpy(each) for name, each in offsets.items() if np.ndim(each)}
     params = {**estimator.get_params(deep=False), "checkpoint_dir": None}  # a folder of this machine
     if isinstance(params["random_state"], np.random.RandomState):
         params["random_state"] = None
@@ -82,7 +83,7 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
         "fitted": plain(fitted),
         "regroupings": _regrouping.described(estimator._regroupings),
         "feature_names_in_": list(getattr(estimator, "feature_names_in_", [])),
-        "scaling": {**vars(estimator._scaling), "offset": offset},
+        **{name: _scaling_described(scaling) for name, scaling in scalings.items()},
         "extra_state": state.get("_extra_state"),
         "tensors": {name: list(value.shape) for name, value in tensors.items()},
         "tensors_sha256": hash_of_tensors(tensors),
@@ -97,19 +98,23 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
 
 def _check_unchanged(estimator: Any, state: Mapping[str, Any]) -> None:
     """Raise if the parameters, as ``set_params`` may have changed them, describe another network than was trained."""
-    if estimator._has_own_module():
-        return
-    with torch.device("meta"):
-        described = estimator._build_network(estimator._sample_shape).state_dict()
+    with own_torch_state(torch.device("cpu")), _without_values(estimator):
+        described = estimator._build_network(estimator._sample_shape)
     shapes = [
         {name: tuple(value.shape) for name, value in each.items() if isinstance(value, Tensor)}
-        for each in (described, state)
+        for each in (described.state_dict(), state)
     ]
-    if shapes[0] != shapes[1]:
+    fuzzifiers = {getattr(network, "fuzzifier", None) for network in (described, estimator.module_)}
+    if shapes[0] != shapes[1] or len(fuzzifiers) > 1:
         raise ValueError(
             "Parameters that make the network, as n_clusters and network do, have been changed since fit: fit again, "
             "or set them back, for a file holds both."
         )
+
+
+def _without_values(estimator: Any) -> AbstractContextManager[Any]:
+    """A description of something huge takes no memory before it is found not to fit; the user's own module is here."""
+    return nullcontext() if estimator._has_own_module() else torch.device("meta")
 
 
 def _fitted_tensors(estimator: Any) -> dict[str, Tensor]:
@@ -153,8 +158,7 @@ def _outlined(kind: type, description: dict[str, Any], own: Mapping[str, Any]) -
     params = {name: _untupled(name, value) for name, value in description["params"].items()}
     estimator = kind(**params, **{name: own[name] for name in description["own"]})
     estimator._check_params()
-    # A description of something huge takes no memory before it is found not to fit; the user's own module is here.
-    with nullcontext() if estimator._has_own_module() else torch.device("meta"):
+    with _without_values(estimator):
         network = estimator._build_network(_untupled("_sample_shape", description["fitted"]["_sample_shape"]))
     return estimator, network
 
@@ -179,7 +183,8 @@ def _fill(estimator: Any, network: Any, description: dict[str, Any], tensors: di
         estimator.fit_report_["restart_agreement"] = tensors["restart_agreement"].numpy()
     if description["feature_names_in_"]:
         estimator.feature_names_in_ = np.array(description["feature_names_in_"], dtype=object)
-    estimator._scaling = _scaling(description["scaling"], tensors)
+    estimator._scaling = _scaling("scaling", description, tensors)
+    estimator._units = None if description["units"] is None else _scaling("units", description, tensors)
     sizes = estimator.n_clusters, estimator._n_features_out
     estimator._regroupings, n_clusters = _regrouping.restored(description["regroupings"], tensors, *sizes)
     if len(estimator.cluster_names_) != n_clusters:
@@ -202,9 +207,14 @@ def _plain_attributes(estimator: Any, description: dict[str, Any]) -> dict[str, 
     return fitted
 
 
-def _scaling(described: dict[str, Any], tensors: dict[str, Tensor]) -> Scaling:
-    offset, scale, to_unit = described["offset"], described["scale"], described["to_unit"]
-    offset = tensors["offset"].numpy() if offset is None else offset
+def _scaling_described(scaling: Scaling | None) -> dict[str, Any] | None:
+    """Plain values; an offset for each feature is a tensor beside them."""
+    return None if scaling is None else {**vars(scaling), "offset": None if np.ndim(scaling.offset) else scaling.offset}
+
+
+def _scaling(name: str, description: dict[str, Any], tensors: dict[str, Tensor]) -> Scaling:
+    offset, scale, to_unit = (description[name][each] for each in ("offset", "scale", "to_unit"))
+    offset = tensors[f"{name}.offset"].numpy() if offset is None else offset
     check_number("scale", scale, float, 0, low_open=True)
     if not np.isfinite(offset).all():
         raise ValueError(f"offset is {offset}")

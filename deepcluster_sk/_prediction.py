@@ -20,7 +20,7 @@ from deepcluster_sk._drawn import DrawnAugmentation, InUnits
 from deepcluster_sk._engine import Runtime, infer
 from deepcluster_sk._input import Input, read_input
 from deepcluster_sk._regrouping import Merge, Split
-from deepcluster_sk._scaling import Scaling, check_scale
+from deepcluster_sk._scaling import check_scale
 from deepcluster_sk._torch_state import cpu_by_default, own_torch_state
 from deepcluster_sk._validation import (
     check_fits,
@@ -44,6 +44,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     on_error: Any
     module_: Any
     _scaling: Any
+    _units: Any
     _sample_shape: tuple[int, ...]
     _seen_shape: tuple[int, ...]
     _cluster_order: list[int]
@@ -63,16 +64,14 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     def _samples(self, rows: Any) -> ArraySamples:
         """New samples as the network takes them."""
-        return ArraySamples(rows, self._scaling)
+        return ArraySamples(rows, self._scaling, self._units)
 
-    def _augmentation(self, samples: ArraySamples, seen_shape: tuple[int, ...], ranks: Ranks = ALONE) -> Augmentation:
+    def _augmentation(self, samples: ArraySamples, seen_shape: tuple[int, ...]) -> Augmentation:
         """The random transform of samples; ours take them in [0, 1], or vectors of standard deviation 1."""
         augment = resolve_augmentation(self.augment, seen_shape, self._gray_augmentation)
-        is_scaled = self._standardizes() or self._transformer() is not None
-        if is_scaled or not isinstance(augment, DrawnAugmentation):
+        if samples.units is None or not isinstance(augment, DrawnAugmentation):
             return augment
-        units = Scaling.of(samples.array, ranks)
-        return InUnits(augment, torch.as_tensor(units.offset), units.scale)
+        return InUnits(augment, torch.as_tensor(samples.units.offset), samples.units.scale)
 
     def _transformer(self) -> Any:
         """Fitted transformer of scikit-learn that samples go through before they come to the network, or None."""

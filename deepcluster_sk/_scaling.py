@@ -83,7 +83,8 @@ def moments(array: NDArray[Any], ranks: Ranks = ALONE, *, to_unit: bool = False)
     std = float(np.sqrt(squares / array.size))
     # What rounding leaves of samples that are all equal, or have all one direction, is no spread.
     rounding = np.finfo(array.dtype).eps if to_unit and array.dtype.kind == "f" else 0.0
-    return mean, std if std > max(1e-12, rounding) * np.abs(mean).max() else 0.0
+    least = max(1e-12 * np.abs(mean).max(), rounding * np.sqrt(np.square(mean).mean()))
+    return mean, std if std > least else 0.0
 
 
 def check_scale(rows: NDArray[Any] | LazyArray, scaling: Scaling) -> None:

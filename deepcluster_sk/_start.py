@@ -20,6 +20,7 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import euclidean_distances
 from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from deepcluster_sk._data import Samples, to_device
@@ -272,10 +273,16 @@ def best_separated(points: NDArray[np.float32], n_clusters: int, seed: int) -> N
     random_state = np.random.RandomState(seed)
     has_choice = 1 < n_clusters < len(np.unique(points, axis=0))
     starts = range(_N_KMEANS_STARTS if has_choice else 1)
-    runs = [KMeans(n_clusters, n_init=1, random_state=random_state).fit(points) for _ in starts]
+    with few_threads():
+        runs = [KMeans(n_clusters, n_init=1, random_state=random_state).fit(points) for _ in starts]
     least = min(run.inertia_ for run in runs)
     good = [run.cluster_centers_ for run in runs if run.inertia_ <= _NEAR_LEAST * least]
     return max(good, key=partial(_simplified_silhouette, points)) if has_choice else good[0]
+
+
+def few_threads() -> threadpool_limits:
+    """For k-means, to be reproducible: three threads and more would add their sums in the order they come."""
+    return threadpool_limits(min(2, torch.get_num_threads()), "openmp")
 
 
 def _simplified_silhouette(points: NDArray[np.float32], centers: NDArray[np.float32]) -> float:

@@ -23,18 +23,18 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.model_selection import BaseCrossValidator
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.utils.parallel import Parallel, delayed  # joblib's, with the user's configuration of scikit-learn
 from sklearn.utils.validation import _num_samples
 
 from deepcluster_sk._input import is_array, last_step, read_input
-from deepcluster_sk._validation import as_array, check_number
+from deepcluster_sk._validation import as_array, check_number, exact_float
 from deepcluster_sk.metrics import clustering_accuracy_score, neighbor_agreement_score, silhouette_scorer
 
 __all__ = ["FullData", "NClustersCurve", "compare_with_baselines", "select_n_clusters"]
@@ -137,7 +137,7 @@ def select_n_clusters(
 
     Parameters
     ----------
-    estimator : estimator with the parameter ``n_clusters``, or a pipeline with one such step
+    estimator : estimator with the parameter ``n_clusters``, or a pipeline that ends with one
         Cloned, never changed. Without a parameter ``random_state`` all repeats are equal.
     X : array-like of n samples
         What the estimator takes.
@@ -184,6 +184,8 @@ def select_n_clusters(
     values = sorted(set(values))
     if not values:
         raise ValueError("n_clusters=[] must hold one value at least.")
+    if not callable(scoring):
+        raise TypeError(f"scoring={scoring!r} must be a function of (estimator, X): deepcluster_sk.metrics has some.")
     check_number("n_repeats", n_repeats, int, 2)
     check_number("random_state", random_state, int, 0)
     parameter = _n_clusters_parameter(estimator)
@@ -220,7 +222,7 @@ def compare_with_baselines(
 
     Parameters
     ----------
-    estimator : estimator with the parameter ``n_clusters``, or a pipeline with one such step
+    estimator : estimator with the parameter ``n_clusters``, or a pipeline that ends with one
         Cloned, never changed. The baselines get as many clusters.
     X : array-like of n samples
         What the estimator takes, numbers in rows of any shape.
@@ -230,7 +232,8 @@ def compare_with_baselines(
         An embedding of X of your own, to run k-means on.
     baselines : mapping of str to estimator, or None, default=None
         Further clusterers by the names of their rows, each with the number of clusters that it is to find. They are
-        cloned, and fitted on X as float32 in rows; their labels are ``labels_``, or what ``predict`` gives.
+        cloned, and fitted on X in rows, as float32, or as float64 where X is; their labels are ``labels_``, or what
+        ``predict`` gives.
     n_components : int, default=64
         Principal components that k-means gets; fewer where X has fewer.
     random_states : sequence of int, default=(0, 1, 2)
@@ -290,7 +293,9 @@ def compare_with_baselines(
         raise ValueError("random_states=[] must hold one seed at least.")
     n_clusters = estimator.get_params()[_n_clusters_parameter(estimator)]
     samples, is_readable = _numbers(estimator, X)
-    flat = samples.reshape(len(samples), -1).astype(np.float32, copy=False)
+    rows = samples.reshape(len(samples), -1)
+    rows = rows.astype(exact_float(rows.dtype), copy=False)
+    centered = (rows - rows.mean(axis=0)).astype(np.float32)  # which tells apart values however far from 0 X is
     for name, other in (("y", y), ("embedding", embedding)):
         if other is not None and _num_samples(other) != len(is_readable):
             raise ValueError(f"{name} has {_num_samples(other)} samples, but X has {len(is_readable)}.")
@@ -298,14 +303,14 @@ def compare_with_baselines(
     embedding = embedding if embedding is None else np.asarray(embedding)[is_readable]
     k_means = KMeans(n_clusters, n_init=10)
     methods = [
-        ("k-means", k_means, flat),
-        ("PCA + k-means", make_pipeline(PCA(min(n_components, *flat.shape)), clone(k_means)), flat),
+        ("k-means", k_means, centered),
+        ("PCA + k-means", make_pipeline(PCA(min(n_components, *rows.shape)), clone(k_means)), centered),
         *([] if embedding is None else [("embedding + k-means", clone(k_means), embedding)]),
-        *((name, baseline, flat) for name, baseline in (baselines or {}).items()),
+        *((name, baseline, rows) for name, baseline in (baselines or {}).items()),
         (type(estimator).__name__, estimator, X),
     ]
-    rows = [_row(name, method, data, seeds, flat, y) for name, method, data in methods]
-    return {column: [row[column] for row in rows] for column in rows[0]}
+    table = [_row(name, method, data, seeds, centered, y) for name, method, data in methods]
+    return {column: [row[column] for row in table] for column in table[0]}
 
 
 def _numbers(estimator: Any, X: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -318,7 +323,7 @@ def _numbers(estimator: Any, X: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     return rows, np.ones(len(rows), bool) if given.is_readable is None else given.is_readable
 
 
-def _row(name: str, method: Any, data: Any, seeds: list[int], flat: NDArray[np.float32], y: Any) -> dict[str, Any]:
+def _row(name: str, method: Any, data: Any, seeds: list[int], X: NDArray[np.float32], y: Any) -> dict[str, Any]:
     """One method, fitted from every seed."""
     partitions, seconds = [], []
     for seed in seeds:
@@ -331,7 +336,7 @@ def _row(name: str, method: Any, data: Any, seeds: list[int], flat: NDArray[np.f
         "method": name,
         "seconds": float(np.mean(seconds)),
         "stability": _stability(partitions),
-        "neighbor_agreement": float(np.mean([neighbor_agreement_score(flat, labels) for labels in partitions])),
+        "neighbor_agreement": float(np.mean([neighbor_agreement_score(X, labels) for labels in partitions])),
     }
     if y is not None:
         accuracies = [clustering_accuracy_score(y, labels) for labels in partitions]
@@ -357,8 +362,12 @@ def _seeded(estimator: Any, seed: int) -> Any:
 
 
 def _n_clusters_parameter(estimator: Any) -> str:
-    """Name of the one parameter ``n_clusters``, at any depth."""
-    names = [name for name in estimator.get_params() if name.rsplit("__", 1)[-1] == "n_clusters"]
+    """Name of the parameter ``n_clusters``: the last step's, or the only one at any depth."""
+    params = estimator.get_params()
+    of_last = f"{estimator.steps[-1][0]}__n_clusters" if isinstance(estimator, Pipeline) else "n_clusters"
+    if of_last in params:
+        return of_last
+    names = [name for name in params if name.rsplit("__", 1)[-1] == "n_clusters"]
     if len(names) != 1:
         raise ValueError(f"estimator={type(estimator).__name__} must have one parameter n_clusters, it has {names}.")
     return str(names[0])

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_array_equal
+from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
@@ -20,8 +21,10 @@ from torch import nn
 
 from deepcluster_sk import CheckpointWarning, DACClustering, DCCMClustering, DCSSClustering, _checkpoint
 from deepcluster_sk._checkpoint import Journal, claimed, parse_interval, read, write
+from deepcluster_sk._data import ArraySamples
 from deepcluster_sk._fingerprint import fingerprint
 from deepcluster_sk._monitor import Monitor
+from deepcluster_sk._scaling import Scaling
 from deepcluster_sk._signals import StopRequest, noting_signals
 from deepcluster_sk.metrics import silhouette_scorer
 
@@ -216,9 +219,12 @@ class Noise(nn.Module):
         self.amount, self.mean = amount, torch.zeros(2)
 
 
+def fingerprint_of(X, offset=0.0, scale=1.0, **params):
+    return fingerprint(DACClustering(**params), ArraySamples(X, Scaling(offset, scale)), torch.device("cpu"))
+
+
 def test_objects_are_told_apart_by_what_they_do(X):
-    def mark(**params):
-        return fingerprint(DACClustering(**params), X, torch.device("cpu"))
+    mark = functools.partial(fingerprint_of, X)
 
     torch.manual_seed(0)
     module = nn.Conv2d(1, 4, 3)
@@ -237,6 +243,18 @@ def test_objects_are_told_apart_by_what_they_do(X):
     assert mark(augment=add) != one
     assert mark(random_state=np.random.RandomState(0)) == mark(random_state=np.random.RandomState(0))
     assert mark(random_state=np.random.RandomState(0)) != mark(random_state=np.random.RandomState(1))
+
+
+def test_files_and_the_array_of_their_pixels_are_two_fits(X, tmp_path):
+    """Files are of 0 to 255, whatever they hold."""
+    dark = (100 + 2 * X).astype(np.uint8)
+    dark = dark[..., None].repeat(3, axis=3)
+    paths = [tmp_path / f"{i:02}.png" for i in range(len(dark))]
+    for path, pixels in zip(paths, dark, strict=True):
+        Image.fromarray(pixels).save(path)
+    make(DACClustering, tmp_path / "fits", n_clusters=2).fit(paths)
+    again = make(DACClustering, tmp_path / "fits", n_clusters=2).fit(dark)
+    assert_array_equal(again.predict_proba(dark), make(DACClustering, n_clusters=2).fit(dark).predict_proba(dark))
 
 
 def own_module(amount, name="Own", base=nn.Module):
@@ -269,7 +287,7 @@ def own_module(amount, name="Own", base=nn.Module):
 
 def test_classes_are_told_apart_by_what_their_methods_do(X):
     def mark(module):
-        return fingerprint(DACClustering(network=module), X, torch.device("cpu"))
+        return fingerprint_of(X, network=module)
 
     assert mark(own_module(1)) == mark(own_module(1))
     others = [own_module(0), own_module(2), own_module(1, name="Other"), own_module(1, base=nn.Identity)]

@@ -10,6 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
@@ -65,6 +66,18 @@ def test_rows_are_clusters_and_the_most_confident_image_comes_first():
     assert_array_equal(picture(display), np.array(row + between + last))
     assert labels(display) == ["cluster 0 (2)", "cluster 1 (1)"]
     assert_allclose(display.ax_.get_yticks(), [0.5, 3.5])  # the middle of each row
+
+
+def test_rows_have_the_names_of_clusters():
+    display = ClusterGridDisplay(GRAY, PROBA.argmax(1), PROBA.max(1), names=["cats", "1"]).plot()
+    assert labels(display) == ["cats (2)", "cluster 1 (1)"]
+
+
+def test_names_are_those_of_the_estimator():
+    X = load_digits(n_class=3).images[:60]
+    dac = DACClustering(3, max_epochs=2, random_state=0).fit(X).rename_clusters({1: "ones"})
+    display = ClusterGridDisplay.from_estimator(make_pipeline(dac), X)
+    assert sorted(label.partition(" (")[0] for label in labels(display)) == ["cluster 0", "cluster 2", "ones"]
 
 
 def test_equally_confident_images_keep_their_order():

@@ -19,8 +19,9 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler, normalize
 from torch import nn
 
 import deepcluster_sk
-from deepcluster_sk import DCSSClustering, _encoders
+from deepcluster_sk import DCSSClustering, _drawn, _encoders, _prediction
 from deepcluster_sk._lazy import LazyArray
+from deepcluster_sk._scaling import Scaling
 from deepcluster_sk.metrics import neighbor_agreement_scorer
 from deepcluster_sk.model_selection import FullData
 from deepcluster_sk.networks import build_autoencoder
@@ -302,6 +303,29 @@ def test_clustpy_itself(name, tmp_path):
     assert_array_equal(again.predict(X), model.labels_)
     network = dcss(method.neural_network_trained_, encoder_lr=0).fit(X)
     assert_array_equal(network.labels_, fitted.labels_)
+
+
+@pytest.mark.parametrize("X", [(255 / 16 * DIGITS).astype(np.uint8), normalize(ROWS).astype(np.float32)])
+def test_a_sample_is_judged_alone_as_among_others(X, tmp_path, monkeypatch):
+    """Transforms are in units of the samples of ``fit``, also those of a loaded estimator."""
+    given = {} if X.ndim == 3 else {"metric": "euclidean"}
+    one = dcss(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), **given).fit(X)
+    one.save(tmp_path / "model")
+    again = deepcluster_sk.load(tmp_path / "model", encoder=one.encoder)
+    units, seen = Scaling.of(X if X.ndim == 2 else X[:, None]), []
+    monkeypatch.setattr(_prediction, "InUnits", lambda *args: seen.append(args[1:]) or _drawn.InUnits(*args))
+    for estimator in (one, again):
+        estimator.augmentation_agreement(X[:1] // 2 if X.ndim == 3 else X[:1])
+    assert len(seen) == 2
+    for offset, scale in seen:
+        assert_array_equal(offset, units.offset)
+        assert scale == units.scale
+
+
+def test_an_encoder_that_is_taken_away_is_still_the_fitted_one():
+    fitted = dcss(PCA(5)).fit(ROWS)
+    proba = fitted.predict_proba(ROWS)
+    assert_allclose(fitted.set_params(encoder=None).predict_proba(ROWS), proba, atol=1e-6)
 
 
 @pytest.mark.parametrize(("offset", "scale"), [(0.0, 255.0), (-2.0, 4.5), (5.0, 1.0)])

@@ -512,12 +512,21 @@ def test_a_stop_ends_the_restarts_too(X):
 
 
 def test_a_stop_in_a_later_restart_ends_them_even_if_an_earlier_one_is_kept(X, monkeypatch):
-    stopped = run_of([0, 0, 1, 1], 0.7, stopped=True)
+    stopped = run_of([0, 0, 1, 1], 0.95, stopped=True)
     given = iter([run_of([0, 1, 1, 0], 0.8), stopped, run_of([0, 1, 0, 1], 0.9)])
     monkeypatch.setattr(DACClustering, "_run", lambda *args: next(given))
     dac = DACClustering(n_clusters=2, n_init=3).fit(X[:4])
     assert_array_equal(dac.labels_, [0, 1, 1, 0])
+    assert dac.fit_report_["restart_agreement"] is None  # what was stopped midway is no second opinion
     assert next(given).history == [{"agreement": 0.9}]  # was not run
+
+
+@pytest.mark.parametrize("n_epochs", [2, 3])
+def test_label_change_is_that_of_the_last_epoch_that_looked_for_it(n_epochs, X):
+    dcss = DCSSClustering(4, second_phase=False, pretrain_epochs=1, first_phase_epochs=n_epochs, random_state=0).fit(X)
+    changes = [epoch.get("label_change") for epoch in dcss.history_]
+    assert [change is None for change in changes] == [True, True, False, True][: 1 + n_epochs]
+    assert dcss.fit_report_["label_change"] == changes[2]
 
 
 def test_one_cluster_with_nearly_all_is_a_collapse():

@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
@@ -500,6 +501,27 @@ def test_a_dataset_may_hold_vectors_floats_and_images_of_several_sizes(images, w
     with pytest.raises(ValueError, match=r"X\[1\] is of shape \(1, 9, 9\) .* image_size brings images to one size"):
         DACClustering(3, **SHORT).fit(pictures)
     assert DACClustering(3, image_size=8, **SHORT).fit(pictures).labels_.shape == (60,)
+
+
+@pytest.mark.parametrize("as_sample", [Image.fromarray, lambda image: torch.from_numpy(image)[None]])
+def test_a_search_takes_a_dataset_with_labels(as_sample, images):
+    dataset = Pictures([as_sample(image) for image in images])
+    dac, seen = DACClustering(3, **SHORT), []
+
+    def score(estimator, X, y=None):
+        seen.append(estimator._sample_shape)
+        return silhouette_scorer(estimator, X) + neighbor_agreement_scorer(estimator, X)
+
+    search = GridSearchCV(dac, {"lr": [1e-3]}, scoring=score, cv=FullData(), error_score="raise").fit(dataset)
+    assert seen == [(1, 8, 8)]
+    assert search.best_score_ == score(clone(search.best_estimator_).fit(images), images)
+
+
+def test_a_search_takes_a_dataset_of_vectors(images):
+    vectors = images.reshape(60, 64) / np.float32(255)
+    dataset = TensorDataset(torch.from_numpy(vectors))
+    search = GridSearchCV(DACClustering(3, **SHORT), {"lr": [1e-3]}, scoring=silhouette_scorer, cv=FullData())
+    assert search.fit(dataset).best_score_ == silhouette_scorer(search.best_estimator_, vectors)
 
 
 class Endless(IterableDataset):

@@ -22,11 +22,11 @@ MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 # A module imports only from rows above its own.
 LAYERS = (
     {"exceptions", "_torch_state", "_distributed", "_drawn", "_signals", "_version", "_images", "_progress"},
-    {"_fingerprint", "_validation", "_synced_batch_norm"},
+    {"_validation", "_synced_batch_norm"},
     {"_lazy"},
     {"_scaling"},
     {"_data", "_input", "_checkpoint"},
-    {"_regrouping"},
+    {"_fingerprint", "_regrouping"},
     {"_persistence", "_export"},
     {"augment", "pairs"},
     {"networks._layers", "losses", "metrics._labels", "metrics._neighbors"},

@@ -71,6 +71,15 @@ def test_what_rounding_makes_of_one_direction_is_no_spread(dtype):
         DACClustering(2, random_state=0).fit((lengths * direction).astype(dtype))
 
 
+def test_half_precision_with_one_large_feature_has_a_spread():
+    """As embeddings of transformers may have: directions are close, and yet tell clusters apart."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 4096))
+    X[:, 7] = 900
+    spreads = [moments(X.astype(dtype), to_unit=True)[1] for dtype in (np.float16, np.float64)]
+    assert spreads[0] == pytest.approx(spreads[1], rel=0.01)
+
+
 def test_restarts_are_judged_by_the_metric(long_vectors, lengths, monkeypatch):
     """Where nothing is transformed, by the nearest neighbours."""
     seen = []

@@ -5,6 +5,7 @@ import pytest
 import reference
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
 from scipy import sparse
 from sklearn import config_context
 from sklearn.cluster import KMeans
@@ -12,7 +13,10 @@ from sklearn.datasets import make_blobs
 from sklearn.metrics import silhouette_score
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
+from deepcluster_sk import DACClustering
 from deepcluster_sk.metrics import (
     _neighbors,
     align_labels,
@@ -29,6 +33,7 @@ from deepcluster_sk.metrics import (
     size_entropy_scorer,
     training_loss_scorer,
 )
+from deepcluster_sk.model_selection import FullData
 
 LABEL_METRICS = [clustering_accuracy_score, align_labels, bcubed_precision_recall]
 
@@ -53,6 +58,14 @@ def partition(labels):
 
 
 # ---- accuracy -------------------------------------------------------------------------------------------------------
+
+
+def test_numbers_in_an_array_of_objects_are_numbers():
+    """As a column of a data frame may hold them."""
+    objects = np.array([0, 0, 1, 1], dtype=object)
+    assert_array_equal(align_labels(objects, [7, 7, 3, 5]), align_labels([0, 0, 1, 1], [7, 7, 3, 5]))
+    with pytest.raises(ValueError, match="labels_true must not contain NaN"):
+        clustering_accuracy_score(np.array([0.0, 1.0, np.nan], dtype=object), [0, 1, 1])
 
 
 @given(seed=seeds, n=st.integers(1, 12), n_classes=st.integers(1, 4), n_clusters=st.integers(1, 4))
@@ -353,6 +366,22 @@ def test_neighbor_agreement_is_the_same_each_time_and_whatever_the_global_config
         assert neighbor_agreement_score(X, labels) == score
 
 
+def test_neighbor_agreement_does_not_depend_on_the_order_of_samples():
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 2500)
+    X = rng.normal(size=(5000, 70))
+    X[:, :66] *= 10  # what the first class varies in
+    X[y == 1, :66] = 0
+    X[y == 1, 66:] += 30 * rng.choice([-1, 1], size=(2500, 1))
+    mixed = rng.permutation(5000)
+    assert neighbor_agreement_score(X, y) == pytest.approx(neighbor_agreement_score(X[mixed], y[mixed]), abs=0.02)
+
+
+def test_neighbor_agreement_tells_apart_values_far_from_0(blobs):
+    X, y = blobs
+    assert neighbor_agreement_score(np.float64(X) + 1.7e9, y) == 1.0
+
+
 def test_neighbor_agreement_of_equal_samples_is_a_number():
     assert -1 < neighbor_agreement_score(np.ones((20, 3)), np.arange(20) % 2) < 1
 
@@ -407,6 +436,20 @@ def test_restart_agreement_needs_restarts():
 def test_augmentation_agreement_scorer_is_0_by_chance_and_for_one_cluster(labels, kept, expected):
     told = Told(labels, augmentation_agreement=lambda X: np.array(kept, dtype=bool)[list(X)])
     assert augmentation_agreement_scorer(told, np.arange(4)) == expected
+
+
+def test_scorers_take_a_pipeline_and_the_best_of_a_search(blobs):
+    X, y = blobs
+    dac = DACClustering(4, max_epochs=2, n_init=2, random_state=0)
+    pipeline = make_pipeline(StandardScaler(), dac).fit(X)
+    search = GridSearchCV(pipeline, {"dacclustering__lr": [1e-3]}, scoring=silhouette_scorer, cv=FullData()).fit(X)
+    scaled = StandardScaler().fit_transform(X)
+    for scorer in (
+        *(augmentation_agreement_scorer, restart_agreement_scorer, size_entropy_scorer, training_loss_scorer),
+        *(confidence_scorer, silhouette_scorer),
+    ):
+        assert scorer(pipeline, X, y) == scorer(pipeline[-1], scaled, y)
+        assert scorer(search, X, y) == scorer(search.best_estimator_[-1], scaled, y)
 
 
 def test_neighbor_agreement_scorer_scores_the_prediction(blobs):

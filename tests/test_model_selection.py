@@ -3,10 +3,13 @@
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
+from sklearn import config_context
 from sklearn.base import BaseEstimator, ClusterMixin, clone
 from sklearn.cluster import DBSCAN, AgglomerativeClustering, KMeans, SpectralClustering
+from sklearn.compose import make_column_transformer
 from sklearn.datasets import make_blobs
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
@@ -92,6 +95,24 @@ def test_curve_of_a_pipeline_finds_its_parameter(blobs):
     assert pipeline[-1].n_clusters == 8
 
 
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_curve_by_several_processes_is_under_the_users_configuration(n_jobs, blobs):
+    X = pd.DataFrame(blobs[0], columns=["a", "b"])
+    one = make_column_transformer(("passthrough", ["a"]))
+    pipeline = make_pipeline(StandardScaler(), one, KMeans(n_init=1))
+    with config_context(transform_output="pandas"):
+        curve = select_n_clusters(pipeline, X, [2], n_repeats=2, scoring=lambda *_: 0.0, n_jobs=n_jobs)
+    assert curve.stability[0] == 1
+
+
+def test_a_parameter_of_an_encoder_is_not_the_number_of_clusters(few):
+    X, _ = few
+    dcss = DCSSClustering(3, encoder=KMeans(20, n_init=1), max_epochs=1)
+    assert select_n_clusters(dcss, X, [2, 3], n_repeats=2).scores.shape == (2, 2)
+    assert select_n_clusters(make_pipeline(dcss), X, [2], n_repeats=2).scores.shape == (1, 2)
+    assert compare_with_baselines(dcss, X, random_states=[0])["method"][-1] == "DCSSClustering"
+
+
 def test_curve_of_a_deep_estimator(few):
     X, _ = few
     curve = select_n_clusters(DACClustering(max_epochs=2), X, [2, 3], n_repeats=2)
@@ -108,6 +129,7 @@ def test_curve_of_a_deep_estimator(few):
         ({"random_state": None}, TypeError, "random_state=None must be"),
         ({"n_clusters": 5}, TypeError, "n_clusters=5 must be a sequence"),
         ({"n_clusters": [2, "3"]}, TypeError, "n_clusters='3' must be an integer"),
+        ({"scoring": "silhouette"}, TypeError, "scoring='silhouette' must be a function"),
         ({"estimator": DBSCAN()}, ValueError, "estimator=DBSCAN must have one parameter n_clusters"),
     ],
 )
@@ -169,6 +191,14 @@ def test_baselines_without_labels_and_with_one_seed(few):
     assert "acc" not in table
     assert np.isnan(table["stability"]).all()
     assert len({len(column) for column in table.values()}) == 1
+
+
+def test_baselines_tell_apart_values_far_from_0_as_well(blobs):
+    X, y = blobs
+    mixture = GaussianMixture(4)
+    far = compare_with_baselines(KMeans(4, n_init=5), X + 1e8, y, baselines={"mixture": mixture}, random_states=[0])
+    assert far["acc"] == [1.0] * 4
+    assert far["neighbor_agreement"] == [1.0] * 4
 
 
 def test_a_pipeline_is_compared_too(blobs):

@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import safetensors.torch
+import torch
 from numpy.testing import assert_array_equal
+from sklearn.base import clone
 from sklearn.datasets import load_digits, load_wine
 from sklearn.exceptions import NotFittedError
 from torch import nn
@@ -209,7 +211,7 @@ def forge(path, **changes):
         ({"fitted": {"_cluster_order": [5, 6, 7, 8]}}, "does not fit what it holds"),
         ({"feature_names_in_": 5}, "does not fit what it holds"),
         ({"extra_state": "x"}, "does not fit what it holds"),
-        ({"format": 2}, "has format 2, and this version reads 1"),
+        ({"format": 1}, "has format 1, and this version reads 2"),
         ({"params": {"n_clusters": 10**9}}, "does not fit what it holds"),
         ({"params": {"latent_dim": 10**9}}, "does not fit what it holds"),
         ({"params": {"n_clusters": "4"}}, "does not fit what it holds"),
@@ -246,3 +248,22 @@ def test_an_estimator_whose_network_is_described_otherwise_is_not_saved(Estimato
         estimator.save(tmp_path / "model")
     assert not list(tmp_path.iterdir())
     copy.deepcopy(fitted[Estimator]).set_params(verbose=1).save(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("estimator", "changed"),
+    [
+        (DACClustering(4, network=nn.Sequential(nn.Flatten(), nn.Linear(64, 20), nn.ReLU())), {"n_clusters": 5}),
+        (DCSSClustering(4, encoder=nn.Sequential(nn.Flatten(), nn.Linear(64, 20))), {"logit_scale": None}),
+        (DCSSClustering(4, second_phase=False), {"fuzzifier": 2.0}),
+    ],
+    ids=str,
+)
+def test_nor_is_one_with_a_module_of_your_own_or_other_memberships(estimator, changed, X, tmp_path):
+    estimator = clone(estimator).set_params(max_epochs=1, random_state=0).fit(X)
+    state = torch.get_rng_state()
+    estimator.save(tmp_path / "model")
+    assert torch.equal(torch.get_rng_state(), state)
+    with pytest.raises(ValueError, match="changed since fit"):
+        estimator.set_params(**changed).save(tmp_path / "other")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]

@@ -19,10 +19,11 @@ from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import euclidean_distances
+from threadpoolctl import threadpool_info
 from torch import nn
 from torch.testing import assert_close
 
-from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering
+from deepcluster_sk import DACClustering, DCCMClustering, DCSSClustering, _start
 from deepcluster_sk._data import ArraySamples, shuffled_batches
 from deepcluster_sk._engine import Runtime, by_batch_statistics, infer, inference_batches, judge, make_scheduler
 from deepcluster_sk._monitor import LabelTracker, Monitor, _copied
@@ -203,6 +204,26 @@ def unequal_groups():
     wide = generator.normal(size=(900, 2))
     narrow = [generator.normal((x, 12), 0.1, (30, 2)) for x in (-3.1, 3.1)]
     return np.concatenate([wide, *narrow]).astype(np.float32), np.repeat([0, 1, 2], [900, 30, 30])
+
+
+@pytest.mark.parametrize(("n_threads", "expected"), [(1, 1), (2, 2), (4, 2)])
+def test_first_clusters_are_by_two_threads_at_most(n_threads, expected, monkeypatch):
+    """Three and more would add their sums in the order they come, and a fit would not be reproducible."""
+    seen = set()
+
+    class Noting(KMeans):
+        def fit(self, X):
+            seen.update(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp")
+            return super().fit(X)
+
+    monkeypatch.setattr(_start, "KMeans", Noting)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(n_threads)
+        best_separated(np.random.default_rng(0).normal(size=(300, 20)).astype(np.float32), 10, seed=0)
+    finally:
+        torch.set_num_threads(before)
+    assert seen == {expected}
 
 
 def test_first_clusters_do_not_divide_a_large_group_to_join_two_small_ones():

@@ -33,6 +33,8 @@ class ClusterGridDisplay:
         Cluster of each image.
     confidence : ndarray of shape (n,), float
         By which the images of a cluster are ordered, largest first.
+    names : sequence of str or None, default=None
+        Name of each of the clusters 0, 1, ..., as ``cluster_names_`` has them; None calls them by their numbers.
 
     Attributes
     ----------
@@ -60,10 +62,17 @@ class ClusterGridDisplay:
     ax_: "Axes"
     figure_: Any
 
-    def __init__(self, images: NDArray[Any] | LazyArray, labels: NDArray[Any], confidence: NDArray[Any]) -> None:
+    def __init__(
+        self,
+        images: NDArray[Any] | LazyArray,
+        labels: NDArray[Any],
+        confidence: NDArray[Any],
+        names: Sequence[str] | None = None,
+    ) -> None:
         self.images = images
         self.labels = labels
         self.confidence = confidence
+        self.names = names
 
     @classmethod
     def from_estimator(
@@ -127,7 +136,9 @@ list of path-like; or torch Dataset
         proba = proba_of(estimator, X)
         proba = proba[readable(proba)]
         images = images_of(estimator, X, image_shape)
-        return cls(images, proba.argmax(axis=1), proba.max(axis=1)).plot(ax, n_images=n_images, cmap=cmap)
+        names = getattr(last_step(estimator), "cluster_names_", None)
+        display = cls(images, proba.argmax(axis=1), proba.max(axis=1), names)
+        return display.plot(ax, n_images=n_images, cmap=cmap)
 
     def plot(self, ax: "Axes | None" = None, *, n_images: int = 12, cmap: str = "gray") -> Self:
         """Draw the picture.
@@ -173,13 +184,18 @@ list of path-like; or torch Dataset
         pitch = self.images.shape[1] + _GAP
         ax.set_yticks(
             np.arange(len(rows)) * pitch + (pitch - _GAP - 1) / 2,
-            [f"cluster {cluster} ({size})" for cluster, size in zip(clusters, sizes, strict=True)],
+            [f"{self._name(cluster)} ({size})" for cluster, size in zip(clusters, sizes, strict=True)],
         )
         ax.set_xticks([])
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+    def _name(self, cluster: int) -> str:
+        """What the user calls a cluster, or else its number."""
+        name = str(cluster) if self.names is None else self.names[cluster]
+        return f"cluster {cluster}" if name == str(cluster) else name
 
     def _most_confident(self, cluster: int, n_images: int) -> NDArray[np.intp]:
         """Indices of a cluster's images, most confident first; equally confident ones in their own order."""

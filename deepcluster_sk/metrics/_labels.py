@@ -1,5 +1,6 @@
 """How well clusters match true classes: accuracy under the best matching, and BCubed precision and recall."""
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -211,6 +212,8 @@ def _checked_labels(labels: ArrayLike, name: str) -> NDArray[Any]:
         raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}.")
     if len(array) == 0:
         raise ValueError(f"{name} must not be empty.")
+    if array.dtype.kind == "O":
+        array = _of_plain_dtype(array)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ValueError(f"{name} must not contain NaN or infinity.")
     try:
@@ -218,6 +221,13 @@ def _checked_labels(labels: ArrayLike, name: str) -> NDArray[Any]:
     except TypeError as error:
         raise ValueError(f"{name} must hold labels of one kind that can be ordered: {error}.") from error
     return array
+
+
+def _of_plain_dtype(objects: NDArray[np.object_]) -> NDArray[Any]:
+    """Numbers that are kept as objects, as a data frame may, in the dtype that they have without that."""
+    if all(isinstance(label, Real) for label in objects):
+        return np.array(objects.tolist())
+    return objects
 
 
 def _checked_pair(labels_true: ArrayLike, labels_pred: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
-from deepcluster_sk._validation import as_array
+from deepcluster_sk._validation import as_array, exact_float
 
 Read = Callable[[NDArray[np.intp]], NDArray[Any]]
 
@@ -80,16 +80,20 @@ def neighbor_agreement(read: Read, labels: NDArray[Any]) -> float:
 def _neighbors(read: Read, indices: NDArray[np.intp]) -> NDArray[np.intp]:
     """Indices (n, 5) of each sample's nearest others among the principal components."""
 
-    def flat(portion: NDArray[np.intp]) -> NDArray[np.float32]:
-        return read(portion).reshape(len(portion), -1).astype(np.float32)
+    def flat(portion: NDArray[np.intp]) -> NDArray[Any]:
+        rows = read(portion).reshape(len(portion), -1)
+        return rows.astype(exact_float(rows.dtype), copy=False)
 
-    portions = np.array_split(indices, -(-len(indices) // _N_FITTED))
-    subset = flat(portions[0])
+    # A random part: the first ones may all be of one class.
+    subset = flat(np.random.default_rng(0).permutation(indices)[:_N_FITTED])
+    center = subset.mean(axis=0)  # float32 cannot tell apart values far from 0 that float64 can
+    subset = (subset - center).astype(np.float32)
     with np.errstate(invalid="ignore"):  # samples that are all equal have no variance to take ratios of
         components = PCA(min(_N_COMPONENTS, *subset.shape), random_state=0).fit(subset)
     components.set_output(transform="default")  # whatever the user's own configuration is
-    points = np.concatenate([components.transform(flat(portion)) for portion in portions])
-    search = NearestNeighbors(n_neighbors=min(_N_NEIGHBORS, len(points) - 1)).fit(points)
+    portions = np.array_split(indices, -(-len(indices) // _N_FITTED))
+    points = [components.transform((flat(portion) - center).astype(np.float32)) for portion in portions]
+    search = NearestNeighbors(n_neighbors=min(_N_NEIGHBORS, len(indices) - 1)).fit(np.concatenate(points))
     return search.kneighbors(return_distance=False)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import silhouette_score
+from sklearn.pipeline import Pipeline
 
 from deepcluster_sk._input import is_array, last_step
 from deepcluster_sk.metrics._labels import clustering_accuracy_score
@@ -25,10 +26,6 @@ class _Embeds(_Predicts, Protocol):
 
 class _GivesProba(Protocol):
     def predict_proba(self, X: object) -> ArrayLike: ...
-
-
-class _Transforms(_Predicts, Protocol):
-    def augmentation_agreement(self, X: object) -> NDArray[np.bool_]: ...
 
 
 def clustering_accuracy_scorer(estimator: _Predicts, X: object, y: ArrayLike) -> float:
@@ -131,7 +128,7 @@ def confidence_scorer(estimator: _GivesProba, X: object, y: object = None) -> fl
     return float(np.nanmean(np.asarray(estimator.predict_proba(X)).max(axis=1)))  # NaN is of files that are skipped
 
 
-def augmentation_agreement_scorer(estimator: _Transforms, X: object, y: object = None) -> float:
+def augmentation_agreement_scorer(estimator: Any, X: object, y: object = None) -> float:
     r"""How much oftener than by chance samples keep their cluster under a random transform; no true labels used.
 
     .. math:: (o - e) / (1 - e)
@@ -141,8 +138,8 @@ def augmentation_agreement_scorer(estimator: _Transforms, X: object, y: object =
 
     Parameters
     ----------
-    estimator : fitted estimator of this package
-        Its ``augment`` makes the transforms.
+    estimator : fitted estimator of this package, or a pipeline that ends with one
+        Its ``augment`` makes the transforms, of what the other steps make of X.
     X : array-like of n samples
         What the estimator takes.
     y : None
@@ -175,7 +172,8 @@ def augmentation_agreement_scorer(estimator: _Transforms, X: object, y: object =
     """
     labels = np.asarray(estimator.predict(X))
     readable = _is_readable(X, labels)
-    return beyond_chance(float(estimator.augmentation_agreement(X)[readable].mean()), labels[readable])
+    kept = last_step(estimator).augmentation_agreement(_before_last_step(estimator, X))
+    return beyond_chance(float(kept[readable].mean()), labels[readable])
 
 
 def neighbor_agreement_scorer(estimator: Any, X: Any, y: object = None) -> float:
@@ -214,8 +212,8 @@ def size_entropy_scorer(estimator: Any, X: object, y: object = None) -> float:
 
     Parameters
     ----------
-    estimator : fitted estimator with ``predict`` and ``n_clusters``
-        For example a :class:`~deepcluster_sk.DACClustering`; no pipeline.
+    estimator : fitted estimator with ``predict`` and ``n_clusters``, or a pipeline that ends with one
+        For example a :class:`~deepcluster_sk.DACClustering`.
     X : array-like of n samples
         What the estimator takes.
     y : None
@@ -241,7 +239,8 @@ def size_entropy_scorer(estimator: Any, X: object, y: object = None) -> float:
     labels = np.asarray(estimator.predict(X))
     labels = labels[_is_readable(X, labels)]
     shares = np.unique(labels, return_counts=True)[1] / len(labels)
-    n_clusters = len(getattr(last_step(estimator), "cluster_names_", range(estimator.n_clusters)))
+    last = last_step(estimator)
+    n_clusters = len(last.cluster_names_) if hasattr(last, "cluster_names_") else last.n_clusters
     return 1.0 if n_clusters == 1 else float(-(shares * np.log(shares)).sum() / np.log(n_clusters))
 
 
@@ -250,7 +249,7 @@ def training_loss_scorer(estimator: Any, X: object = None, y: object = None) -> 
 
     Parameters
     ----------
-    estimator : fitted estimator with ``history_``
+    estimator : fitted estimator with ``history_``, or a pipeline that ends with one
         Trained for an epoch at least.
     X : array-like of n samples
         Ignored: the loss is that of the samples of ``fit``.
@@ -276,7 +275,7 @@ def training_loss_scorer(estimator: Any, X: object = None, y: object = None) -> 
     >>> training_loss_scorer(dac) == -dac.history_[-1]["loss"]
     True
     """
-    return -float(estimator.history_[-1]["loss"])
+    return -float(last_step(estimator).history_[-1]["loss"])
 
 
 def restart_agreement_scorer(estimator: Any, X: object = None, y: object = None) -> float:
@@ -286,7 +285,7 @@ def restart_agreement_scorer(estimator: Any, X: object = None, y: object = None)
 
     Parameters
     ----------
-    estimator : fitted estimator of this package
+    estimator : fitted estimator of this package, or a pipeline that ends with one
         With ``n_init`` of at least 2.
     X : array-like of n samples
         Ignored: the restarts are those of ``fit``.
@@ -318,11 +317,18 @@ def restart_agreement_scorer(estimator: Any, X: object = None, y: object = None)
     >>> restart_agreement_scorer(dac) <= 1
     True
     """
-    agreement = estimator.fit_report_["restart_agreement"]
+    last = last_step(estimator)
+    agreement = last.fit_report_["restart_agreement"]
     if agreement is None:
         needed = "must be at least 2, in a fit whose clusters were not changed since, for restarts to agree or not"
-        raise ValueError(f"n_init={estimator.n_init} {needed}.")
-    return beyond_chance(float(agreement.mean()), estimator.labels_)
+        raise ValueError(f"n_init={last.n_init} {needed}.")
+    return beyond_chance(float(agreement.mean()), last.labels_)
+
+
+def _before_last_step(estimator: Any, X: Any) -> Any:
+    """What the steps of a Pipeline, or of the best of a search, make of X for the last one."""
+    estimator = getattr(estimator, "best_estimator_", estimator)
+    return estimator[:-1].transform(X) if isinstance(estimator, Pipeline) and len(estimator) > 1 else X
 
 
 def _is_readable(X: object, labels: NDArray[Any]) -> NDArray[np.bool_]:
