@@ -41,6 +41,9 @@ class BaseEncoderClustering(BaseDeepClustering):
     encoder: Any
     latent_dim: int
     pretrain_epochs: int | None
+    second_phase: bool
+    second_phase_epochs: int | None
+    encoder_lr: float
     fuzzifier: float
     logit_scale: float | None
     encoder_: Any
@@ -58,6 +61,10 @@ class BaseEncoderClustering(BaseDeepClustering):
     def _pretrains(self) -> bool:
         """Whether the network is an autoencoder that ``fit`` is to train."""
         return self.encoder is None or (is_autoencoder(self.encoder) and bool(self.pretrain_epochs))
+
+    def _trains_encoder(self) -> bool:
+        """Whether phase 2 trains it; else batch norm and dropout in it are left alone, too."""
+        return self.encoder_lr > 0 and self.second_phase and self.second_phase_epochs != 0
 
     def _standardizes(self) -> bool:
         return self._pretrains() and self._transformer() is None
@@ -99,6 +106,7 @@ class BaseEncoderClustering(BaseDeepClustering):
             n_clusters=self.n_clusters,
             fuzzifier=self.fuzzifier,
             logit_scale=self.logit_scale,
+            trains_encoder=self._pretrains() or self._trains_encoder(),
         )
 
     def _encoder_and_decoder(self, sample_shape: tuple[int, ...]) -> tuple[nn.Module, nn.Module | None]:

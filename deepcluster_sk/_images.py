@@ -25,7 +25,7 @@ def image_paths(folder: str | os.PathLike[str]) -> list[str]:
     Parameters
     ----------
     folder : path-like
-        Files and folders in it whose names start with a dot are left out.
+        Files and folders in it whose names start with a dot are left out; links to folders are followed, once each.
 
     Returns
     -------
@@ -50,9 +50,14 @@ def image_paths(folder: str | os.PathLike[str]) -> list[str]:
     """
     if not os.path.isdir(folder):
         raise ValueError(f"folder={os.fspath(folder)!r} must be a folder that exists.")
-    found = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if name[0] != "."]  # os.walk goes into what is left
+    found, seen = [], {os.path.realpath(folder)}
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        below = [os.path.join(parent, name) for name in folders if name[0] != "."]
+        folders.clear()  # os.walk goes into what is put here
+        for path in sorted(below, key=lambda path: (os.path.islink(path), path)):
+            if os.path.realpath(path) not in seen:
+                seen.add(os.path.realpath(path))
+                folders.append(os.path.basename(path))
         found += [os.path.join(parent, name) for name in names if name[0] != "."]
     return sorted(path for path in found if Path(path).suffix.lower() in _SUFFIXES)
 

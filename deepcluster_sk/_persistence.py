@@ -34,7 +34,6 @@ _FORMAT = 2
 _MAX_HEADER = 2**22
 # Attributes that are plain values, with their types in JSON, and arrays.
 _PLAIN = {
-    "history_": list,
     "n_iter_": int,
     "n_samples_seen_": int,
     "converged_": bool,
@@ -60,7 +59,7 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     if unknown:
         raise ValueError(f"The network has state that is no tensor, which a file cannot hold: {', '.join(unknown)}.")
     tensors = {f"module.{name}": value for name, value in state.items() if isinstance(value, Tensor)}
-    tensors |= _fitted_tensors(estimator)
+    tensors |= {**_fitted_tensors(estimator), "history": _bytes(json.dumps(plain(estimator.history_)).encode())}
     fitted = {name: getattr(estimator, name) for name in _PLAIN}
     agreement = fitted["fit_report_"]["restart_agreement"]
     if agreement is not None:
@@ -158,7 +157,7 @@ def _outlined(kind: type, description: dict[str, Any], own: Mapping[str, Any]) -
     params = {name: _untupled(name, value) for name, value in description["params"].items()}
     estimator = kind(**params, **{name: own[name] for name in description["own"]})
     estimator._check_params()
-    with _without_values(estimator):
+    with own_torch_state(torch.device("cpu")), _without_values(estimator):
         network = estimator._build_network(_untupled("_sample_shape", description["fitted"]["_sample_shape"]))
     return estimator, network
 
@@ -173,6 +172,9 @@ def _fill(estimator: Any, network: Any, description: dict[str, Any], tensors: di
     estimator.module_ = network.eval()
     for name, value in fitted.items():
         setattr(estimator, name, value)
+    estimator.history_ = json.loads(tensors["history"].numpy().tobytes())
+    if not isinstance(estimator.history_, list):
+        raise TypeError(f"history_ is {estimator.history_!r}")
     for name in _ARRAYS:
         if name in tensors:
             setattr(estimator, name, tensors[name].numpy())
@@ -275,7 +277,11 @@ def _text(value: Any) -> Any:
 
 def _packed(texts: Iterable[str]) -> Tensor:
     joined = "".join(text.replace(_BETWEEN_PATHS, " ") + _BETWEEN_PATHS for text in texts)
-    return torch.from_numpy(np.frombuffer(joined.encode("utf-8", "surrogateescape"), np.uint8).copy())
+    return _bytes(joined.encode("utf-8", "surrogateescape"))
+
+
+def _bytes(content: bytes) -> Tensor:
+    return torch.from_numpy(np.frombuffer(content, np.uint8).copy())
 
 
 def _unpacked(packed: Tensor) -> list[str]:

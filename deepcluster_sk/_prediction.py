@@ -217,8 +217,9 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             refuse_single_image(X, self._sample_shape, any_size=self.image_size is not None)
         given = read_input(self, X, self._sample_shape, fate)
         check_fits(given.rows, self._sample_shape, type(self).__name__)
-        if self._standardizes() and len(given.rows):
-            check_scale(given.rows, self._scaling)
+        scaling = self._scaling if self._standardizes() else self._units  # None of what a transformer gets
+        if scaling is not None and len(given.rows):
+            check_scale(given.rows, scaling)
         return given
 
     def _apply(

@@ -344,7 +344,12 @@ def resolve_augmentation(
         return ImageAugmentation.strong_color() if sample_shape[0] == 3 else gray or ImageAugmentation.strong_gray()
     if not callable(augment):
         raise TypeError(f"augment={augment!r} must be 'auto', None, or a callable of (batch, generator).")
-    return augment if _takes_generator(augment) else lambda batch, generator: augment(batch)
+    needed, takes_generator = _parameters(augment)
+    if needed >= 2:
+        return augment
+    if takes_generator:
+        return lambda batch, generator: augment(batch, generator=generator)
+    return lambda batch, generator: augment(batch)
 
 
 def check_augmentation(augment: Augmentation, batch: Tensor) -> None:
@@ -385,11 +390,11 @@ def check_augmentation(augment: Augmentation, batch: Tensor) -> None:
         raise ValueError("augment must return finite values, got NaN or infinity.")
 
 
-def _takes_generator(function: Callable[..., Tensor]) -> bool:
-    """Whether a callable wants a second argument; a module's own ``forward`` is asked, not ``__call__(*args)``."""
+def _parameters(function: Callable[..., Tensor]) -> tuple[int, bool]:
+    """How many arguments a callable needs, and whether one is called ``generator``; of a module, by ``forward``."""
     try:
         parameters = inspect.signature(getattr(function, "forward", function)).parameters.values()
     except ValueError:  # built-in functions may have no signature
-        return False
+        return 1, False
     needed = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty]
-    return len(needed) >= 2 or any(p.name == "generator" for p in parameters)
+    return len(needed), any(p.name == "generator" for p in parameters)

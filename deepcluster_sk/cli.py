@@ -194,8 +194,12 @@ def _images(photos: str, without: Path | None = None) -> list[str]:
     """Paths of the images in a folder, but for those in another."""
     if not os.path.isdir(photos):
         raise ValueError(f"PHOTOS={photos} must be a folder that exists.")
-    left_out = None if without is None else without.resolve()
-    paths = [path for path in image_paths(photos) if left_out is None or left_out not in Path(path).resolve().parents]
+    paths = image_paths(photos)
+    if without is not None:
+        # Where a file lies, not where a link points to: what was sorted may be links to the photos.
+        folders = {folder: Path(folder).resolve() for folder in map(os.path.dirname, paths)}
+        is_left_out = {name: without.resolve() in (folder, *folder.parents) for name, folder in folders.items()}
+        paths = [path for path in paths if not is_left_out[os.path.dirname(path)]]
     if not paths:
         raise ValueError(f"PHOTOS={photos} must have image files in it, and has none.")
     return paths
@@ -216,7 +220,7 @@ def _write_result(estimator: Any, options: argparse.Namespace, result: Path) -> 
 
 def _predict(options: argparse.Namespace) -> None:
     estimator = _loaded(options)
-    paths = _images(options.photos)
+    paths = _images(options.photos, without=Path(options.model) / _SORTED)
     table = _table(estimator, paths, estimator.predict_proba(paths))
     if options.out is None:
         print(table.decode("utf-8", "replace"), end="", flush=True)

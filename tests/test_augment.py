@@ -328,6 +328,34 @@ def test_callable_of_two_arguments_gets_the_generator():
     torch.testing.assert_close(resolved(batch, generator(5)), batch + rand(5, 2, 3))
 
 
+def keyword_alone(batch, *, generator=None):
+    return batch + torch.rand(batch.shape, generator=generator)
+
+
+def behind_another(batch, noise=1.0, generator=None):
+    return batch + noise * torch.rand(batch.shape, generator=generator)
+
+
+@pytest.mark.parametrize("augment", [keyword_alone, behind_another])
+def test_a_parameter_called_generator_gets_it_wherever_it_is(augment):
+    resolved = resolve_augmentation(augment, (3,))
+    expected = torch.rand(2, 3, generator=generator())
+    torch.testing.assert_close(resolved(torch.zeros(2, 3), generator()), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("Estimator", [DACClustering, DCCMClustering, DCSSClustering])
+def test_a_transform_may_work_in_place(Estimator):
+    def pure(batch, generator):
+        return batch + 0.3 * torch.rand(batch.shape, generator=generator)
+
+    def in_place(batch, generator):
+        return batch.copy_(pure(batch, generator))
+
+    X = np.random.default_rng(0).random((60, 8))
+    one, other = (Estimator(3, augment=augment, max_epochs=2, random_state=0).fit(X) for augment in (pure, in_place))
+    assert [epoch["loss"] for epoch in other.history_] == [epoch["loss"] for epoch in one.history_]
+
+
 def test_callable_of_one_argument_gets_the_batch_alone():
     batch = rand(0, 2, 3)
     doubled = resolve_augmentation(lambda batch: batch * 2, (3,))

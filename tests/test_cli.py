@@ -104,24 +104,17 @@ def test_a_result_is_replaced_only_where_that_is_asked_for(photos, result, capsy
     assert (result / "labels.csv").read_bytes() == before
 
 
-def test_an_earlier_result_among_the_photos_is_not_clustered(photos, tmp_path, capsys):
+@pytest.mark.parametrize("how", ["copy", "link"])
+def test_an_earlier_result_among_the_photos_is_not_clustered(how, photos, tmp_path, capsys):
     for path in list(photos.glob("*.png"))[:20]:
         (tmp_path / path.name).write_bytes(path.read_bytes())
+    names = sorted(path.name for path in tmp_path.glob("*.png") if path.name not in DAMAGED)
+    result = tmp_path / "result"
     for _ in range(2):
-        arguments = [
-            "cluster",
-            str(tmp_path),
-            "--out",
-            str(tmp_path / "result"),
-            *SHORT,
-            "--sort",
-            "copy",
-            "--overwrite",
-        ]
-        assert main(arguments) == 0
-        assert len(rows_of(tmp_path / "result/labels.csv")) == len(
-            [p for p in tmp_path.glob("*.png") if p.name not in DAMAGED]
-        )
+        assert main(["cluster", str(tmp_path), "--out", str(result), *SHORT, "--sort", how, "--overwrite"]) == 0
+        assert [row["path"] for row in rows_of(result / "labels.csv")] == [str(tmp_path / name) for name in names]
+    assert main(["predict", str(result), str(tmp_path), "--out", str(tmp_path / "again.csv")]) == 0
+    assert rows_of(tmp_path / "again.csv") == rows_of(result / "labels.csv")
 
 
 def test_predict_prints_what_cluster_found(photos, result, capsys):

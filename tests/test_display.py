@@ -324,6 +324,8 @@ def test_folder_with_an_unreadable_file_is_drawn_without_it(tmp_path, digits):
         shown = ClusterGridDisplay.from_estimator(dac, tmp_path)
     assert shown.images.shape == (11, 8, 8, 3)
     assert_array_equal(shown.labels, dac.labels_)
+    with pytest.warns(UnreadableImageWarning), pytest.raises(ValueError, match="X must have an image that can be read"):
+        ClusterGridDisplay.from_estimator(dac, [tmp_path / "05.png"])
 
 
 @pytest.mark.parametrize(

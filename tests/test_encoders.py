@@ -1,7 +1,9 @@
 """``DCSSClustering(encoder=...)``: modules, autoencoders, methods of ClustPy and scikit-learn transformers."""
 
+import copy
 import pickle
 import random
+import warnings
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ import deepcluster_sk
 from deepcluster_sk import DCSSClustering, _drawn, _encoders, _prediction
 from deepcluster_sk._lazy import LazyArray
 from deepcluster_sk._scaling import Scaling
+from deepcluster_sk.exceptions import CollapseWarning
 from deepcluster_sk.metrics import neighbor_agreement_scorer
 from deepcluster_sk.model_selection import FullData
 from deepcluster_sk.networks import build_autoencoder
@@ -320,6 +323,39 @@ def test_a_sample_is_judged_alone_as_among_others(X, tmp_path, monkeypatch):
     for offset, scale in seen:
         assert_array_equal(offset, units.offset)
         assert scale == units.scale
+
+
+@pytest.mark.parametrize("params", [{"encoder_lr": 0}, {"second_phase": False}, {"second_phase_epochs": 0}])
+def test_an_encoder_that_is_not_trained_is_left_as_it_is(params):
+    """Batch norm, too, keeps the statistics that it has, and dropout drops nothing."""
+    torch.manual_seed(0)
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.BatchNorm1d(10), nn.Dropout(0.5))
+    encoder(torch.rand(200, 64))
+    before = copy.deepcopy(encoder.state_dict())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CollapseWarning)
+        model = dcss(encoder, **params).fit(DIGITS)
+    expected = encoder.eval()(torch.from_numpy(DIGITS).float()).detach().numpy()
+    assert_allclose(model.transform(DIGITS), expected, atol=1e-5)
+    if params == {"encoder_lr": 0}:
+        model.partial_fit(DIGITS[:40])
+    for name, value in model.module_.encoder.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_an_encoder_that_is_trained_takes_the_statistics_of_X():
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.BatchNorm1d(10))
+    norm = dcss(encoder).fit(DIGITS).module_.encoder[2]
+    assert norm.num_batches_tracked > 0
+
+
+def test_samples_on_another_scale_than_those_of_fit_are_told_before_an_encoder_sees_them():
+    vectors = ROWS.astype(np.float32)
+    fitted = dcss(nn.Linear(64, 8)).fit(vectors)
+    with pytest.warns(UserWarning, match="which were .* from it"):
+        fitted.predict(100 * vectors)
+    with pytest.raises(ValueError, match="times the spread of the samples of fit"):
+        fitted.predict(np.float32(1e20) * vectors)
 
 
 def test_an_encoder_that_is_taken_away_is_still_the_fitted_one():

@@ -459,6 +459,17 @@ def test_half_precision_is_searched_for_what_is_not_finite_to_its_last_block(mon
         check_samples(DACClustering(), X, None, reset=True)
 
 
+def test_links_to_folders_are_followed_once(tmp_path, images):
+    for name in ("a", "elsewhere/b"):
+        (tmp_path / name).mkdir(parents=True)
+        Image.fromarray(images[0]).save(tmp_path / name / "one.png")
+    photos = tmp_path / "a"
+    (photos / "b").symlink_to(tmp_path / "elsewhere" / "b")
+    (photos / "again").symlink_to(tmp_path / "elsewhere" / "b")
+    (photos / "b" / "back").symlink_to(photos)
+    assert image_paths(photos) == [str(photos / name) for name in ("again/one.png", "one.png")]
+
+
 # Datasets
 
 

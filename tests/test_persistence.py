@@ -250,6 +250,27 @@ def test_an_estimator_whose_network_is_described_otherwise_is_not_saved(Estimato
     copy.deepcopy(fitted[Estimator]).set_params(verbose=1).save(tmp_path / "model")
 
 
+def test_a_long_history_is_saved(fitted, tmp_path):
+    estimator = copy.deepcopy(fitted[DACClustering])
+    estimator.history_ = estimator.history_ * 5000
+    estimator.save(tmp_path / "model")
+    assert load(tmp_path / "model").history_ == estimator.history_
+
+
+def test_loading_leaves_torch_as_it_was_and_needs_no_state_of_it(X, tmp_path):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 20), nn.ReLU())
+    dac = DACClustering(4, network=network, max_epochs=1, random_state=0).fit(X)
+    dac.save(tmp_path / "model")
+    state = torch.get_rng_state()
+    torch.set_default_dtype(torch.float64)
+    try:
+        again = load(tmp_path / "model", network=network)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert_array_equal(again.predict(X), dac.labels_)
+
+
 @pytest.mark.parametrize(
     ("estimator", "changed"),
     [

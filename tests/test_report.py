@@ -362,6 +362,8 @@ def test_unreadable_files_are_named_with_what_is_wrong(tmp_path):
     content = report_of(estimator, paths[:5], tmp_path)[1]  # it is none of these
     assert not content["is_training_data"]
     assert (content["n_unreadable"], content["unreadable"]) == (0, [])
+    with pytest.warns(UnreadableImageWarning), pytest.raises(ValueError, match="X must have a sample that can be read"):
+        report_of(estimator, [str(bad)], tmp_path)
 
 
 def test_hostile_names_and_title_stay_text(tmp_path):

@@ -138,6 +138,8 @@ def images_of(estimator: Any, X: Any, image_shape: tuple[int, ...] | None) -> ND
         samples = read_input(step, X, step._sample_shape).rows
     else:
         raise TypeError(f"X of type {type(X).__name__} must be an array, for {type(step).__name__} reads no files.")
+    if len(samples) == 0:
+        raise ValueError("X must have an image that can be read, and has none.")
     if samples.ndim != 4:
         raise ValueError(f"X of shape {np.shape(X)} holds feature vectors, not images; set image_shape.")
     return _channels_last(samples) if isinstance(samples, LazyArray) else samples.transpose(0, 2, 3, 1)

@@ -1,5 +1,7 @@
 """MNet, and the network of DCSS: it, an autoencoder and cluster centres."""
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
@@ -64,6 +66,8 @@ class DCSSNetwork(nn.Module):
         m of the memberships.
     logit_scale : float or None, default=None
         As in :func:`build_mnet`.
+    trains_encoder : bool, default=True
+        Whether the encoder goes into training mode with the rest.
 
     Attributes
     ----------
@@ -98,6 +102,7 @@ class DCSSNetwork(nn.Module):
         n_clusters: int,
         fuzzifier: float,
         logit_scale: float | None = None,
+        trains_encoder: bool = True,
     ) -> None:
         super().__init__()
         needed = f"encoder={type(encoder).__name__} must give a vector for a sample of shape {sample_shape}"
@@ -112,8 +117,25 @@ class DCSSNetwork(nn.Module):
         self.decoder: nn.Module = decoder if decoder is not None else nn.Identity()
         self.mnet = build_mnet(latent_shape[0], n_clusters, logit_scale)
         self.fuzzifier = fuzzifier
+        self.trains_encoder = trains_encoder
         self.uses_mnet = True
         self.register_buffer("centers", torch.zeros(n_clusters, latent_shape[0]))
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; an encoder that is left as it is stays in evaluation mode.
+
+        Parameters
+        ----------
+        mode : bool, default=True
+            Training, or else evaluation.
+
+        Returns
+        -------
+        self : DCSSNetwork
+        """
+        super().train(mode)
+        self.encoder.train(mode and self.trains_encoder)
+        return self
 
     def get_extra_state(self) -> bool:
         """What a state dict holds beside tensors.

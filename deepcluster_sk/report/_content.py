@@ -39,6 +39,8 @@ def page_content(estimator: Any, X: Any, *, title: str | None, projection: str, 
         Of strings, finite numbers, None, lists and dicts.
     """
     given = estimator._read(X)
+    if len(given.rows) == 0:
+        raise ValueError("X must have a sample that can be read, and has none.")
     judged = judge(estimator, given)
     chosen = _Chosen(judged)
     limit = min(max_samples, N_TSNE) if projection == "tsne" else max_samples
