@@ -347,9 +347,9 @@ them, and the light that DCSS changes by the NMI on all of Fashion-MNIST: there 
 that nobody looked at. Many fits shared the machine with others, so seconds are upper bounds. A row keeps its figures
 until it is run again; its file names the version it was run with. Most are of before first clusters were the best
 separated of fifty runs of k-means, and of before DCSS changed the light of gray images. Run since: MNIST at 16x16
-pixels and thinned to unequal classes, the parameters of DCSS but its centering weight, numbers of classes, and of
-Fashion-MNIST, all 70,000, DAC, DCSS and DCSSu. That DCSS was held up by other programs: 24 minutes of its one thread
-are its own.
+pixels and thinned to unequal classes, the parameters of DCSS but its centering weight, numbers of classes and of
+clusters, the network of DAC's paper, and of Fashion-MNIST, all 70,000, DAC, DCSS and DCSSu. That DCSS was held up by
+other programs: 24 minutes of its one thread are its own.
 
 """
 
