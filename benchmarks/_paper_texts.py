@@ -46,8 +46,8 @@ NOTES = {
     "the same images, so the two columns may not be of the same task.",
     "mnist-10k": f"{PAPERS} They are of all 70,000 images. {PRETRAINING}",
     "fashion-mnist-10k": f"{PAPERS} They are of all 70,000 images. {PRETRAINING}",
-    "dcss-parameters": "On the digits none of them changes ACC by more than .003: phase 1 moves the network by so "
-    "little from its start that its parameters hardly matter.",
+    "dcss-parameters": "On the digits none of them changes ACC by more than .003. Those of phase 1, all but "
+    "``membership_epochs``, hardly matter because it moves the network so little from its start.",
     "one-network": "DCSS is not among them: it needs a decoder, which the network of DAC's paper has none of.",
     "metric": "The default is by direction from 64 features on; embeddings of a network are in the table of frozen "
     "features.",

@@ -314,7 +314,7 @@ def resolve_augmentation(
     augment : "auto", None or callable
         "auto" is :class:`FeatureNoise` for feature vectors, :meth:`ImageAugmentation.strong_color` for images of three
         channels and ``gray`` for all others; None leaves samples as they are; a callable is called as
-        ``augment(batch, generator)`` if it needs two arguments or has one called ``generator``, else as
+        ``augment(batch, generator)`` if it needs two arguments, with ``generator=`` if it has one called so, else as
         ``augment(batch)``, like torchvision's transforms (which draw once a batch).
     sample_shape : tuple of int
         (c, h, w) of images, (n_features,) of feature vectors.
