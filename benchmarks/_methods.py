@@ -26,8 +26,8 @@ VARIANTS: dict[str, tuple[type, dict[str, Any]]] = {
     "DCSSu": (DCSSClustering, {"second_phase": False}),
     "DCSS": (DCSSClustering, {}),
 }
-# What the papers have too: their pretraining is that of "AE + k-means".
-PAPER_VARIANTS = tuple(name for name in VARIANTS if name != "pretraining + k-means")
+# By the papers' settings DCSS begins with the pretraining of "AE + k-means", which 20 minutes do not end.
+PAPER_VARIANTS = tuple(name for name in VARIANTS if name != "pretraining + k-means" and "DCSS" not in name)
 PAPER_METHODS = {DACClustering: "DAC", DCCMClustering: "DCCM", DCSSClustering: "DCSS"}
 
 

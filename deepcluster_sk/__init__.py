@@ -8,7 +8,13 @@ from deepcluster_sk._embed import embed_images
 from deepcluster_sk._images import image_paths
 from deepcluster_sk._load import load
 from deepcluster_sk._version import __version__ as __version__
-from deepcluster_sk.exceptions import CheckpointWarning, CollapseWarning, InstabilityWarning, UnreadableImageWarning
+from deepcluster_sk.exceptions import (
+    CheckpointWarning,
+    CollapseWarning,
+    InstabilityWarning,
+    ShortcutWarning,
+    UnreadableImageWarning,
+)
 
 __all__ = [
     "CheckpointWarning",
@@ -17,6 +23,7 @@ __all__ = [
     "DCCMClustering",
     "DCSSClustering",
     "InstabilityWarning",
+    "ShortcutWarning",
     "UnreadableImageWarning",
     "augment",
     "callbacks",

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deepcluster_sk import _export, _persistence
 from deepcluster_sk._data import ArraySamples
-from deepcluster_sk._diagnostics import N_TRANSFORMED, figures
+from deepcluster_sk._diagnostics import N_TRANSFORMED, color_accuracy, figures
 from deepcluster_sk._distributed import is_first_rank
 from deepcluster_sk._prediction import PredictionMixin
 from deepcluster_sk._regrouping import Merge, Split
@@ -270,6 +270,6 @@ class AfterFitMixin(PredictionMixin):
             order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))
             kept = self._kept_under_transform(samples, order[:N_TRANSFORMED].sort().values)
             agreement = float(kept.mean())
-        described = figures(sizes, confidence, agreement, self.history_)
+        described = figures(sizes, confidence, agreement, color_accuracy(samples, self.labels_), self.history_)
         # The other restarts have no such clusters, or saw no such samples.
         self.fit_report_ = {**self.fit_report_, **described, "restart_agreement": None}

@@ -344,7 +344,7 @@ class BaseDeepClustering(
         self.n_samples_seen_ = len(samples)
         self.converged_ = run.converged
         self._n_features_out = run.n_components
-        self.fit_report_ = fit_report(run, others)
+        self.fit_report_ = fit_report(run, others, samples)
 
     def _store_paths(self, given: Input) -> None:
         """Set what tells of files, or take it away."""

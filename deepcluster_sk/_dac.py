@@ -130,7 +130,8 @@ class DACClustering(LoopClustering):
         Diagnostics without labels: n_clusters_used, cluster_sizes, largest_share, mean_confidence,
         augmentation_agreement (share of at most 10,000 samples that keep their cluster under a random transform),
         restart_agreement (share of the other restarts, of shape (n_samples,), that give a sample the same cluster;
-        None without others), selected_share, label_change, precision.
+        None without others), color_accuracy (share of at most 2,000 images whose cluster the mean and the standard
+        deviation of their channels tell; None for vectors), selected_share, label_change, precision.
     n_features_in_ : int
         Number of values in one sample.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -151,10 +152,9 @@ class DACClustering(LoopClustering):
         By ``fit``, if a checkpoint is damaged or cannot be written.
     UnreadableImageWarning
         By every method that takes X, if files cannot be read and ``on_error="skip"``.
-    CollapseWarning
-        By ``fit``, if clusters stay empty or one holds nearly all samples.
-    InstabilityWarning
-        By ``fit``, if samples seldom keep their cluster under a random transform.
+    CollapseWarning, InstabilityWarning, ShortcutWarning
+        By ``fit``, if clusters stay empty or one holds nearly all samples; if samples seldom keep their cluster under a
+        random transform; if light and colours alone tell most images' clusters.
     ConvergenceWarning
         By ``fit``, where the loss explodes: the epoch is trained again at a tenth of the learning rate, once.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from sklearn.exceptions import ConvergenceWarning
 
-__all__ = ["CheckpointWarning", "CollapseWarning", "InstabilityWarning", "UnreadableImageWarning"]
+__all__ = ["CheckpointWarning", "CollapseWarning", "InstabilityWarning", "ShortcutWarning", "UnreadableImageWarning"]
 
 
 class CollapseWarning(ConvergenceWarning):
@@ -29,6 +29,20 @@ class InstabilityWarning(ConvergenceWarning):
     >>> import warnings
     >>> from deepcluster_sk.exceptions import InstabilityWarning
     >>> warnings.simplefilter("error", InstabilityWarning)  # stop instead of warn
+    """
+
+
+class ShortcutWarning(UserWarning):
+    """Light and colours alone tell most images' clusters, so these may be of nothing that the images show.
+
+    Clusters of photographs are then of the ground, say, instead of what is on it. There is no such warning where there
+    are fewer than four clusters.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from deepcluster_sk.exceptions import ShortcutWarning
+    >>> warnings.simplefilter("ignore", ShortcutWarning)  # where the clusters are to be of colours
     """
 
 

@@ -36,6 +36,7 @@ from deepcluster_sk import (
 )
 from deepcluster_sk._data import ArraySamples
 from deepcluster_sk._diagnostics import Run, fit_report
+from deepcluster_sk._scaling import Scaling
 from deepcluster_sk._validation import check_samples
 from deepcluster_sk.metrics import (
     clustering_accuracy_score,
@@ -45,6 +46,7 @@ from deepcluster_sk.metrics import (
 )
 
 ESTIMATORS = [DACClustering, DCCMClustering, DCSSClustering]
+VECTORS = ArraySamples(np.zeros((2, 2)), Scaling(offset=0.0, scale=1.0))
 each = pytest.mark.parametrize("Estimator", ESTIMATORS)
 # Two or three epochs from random weights leave clusters empty, which is none of such a test's business.
 short = pytest.mark.filterwarnings("ignore::deepcluster_sk.exceptions.CollapseWarning")
@@ -532,7 +534,7 @@ def test_label_change_is_that_of_the_last_epoch_that_looked_for_it(n_epochs, X):
 def test_one_cluster_with_nearly_all_is_a_collapse():
     run = run_of(np.arange(3).repeat([97, 2, 1]), n_clusters=3)
     with pytest.warns(CollapseWarning, match="3 of 3 clusters are used and the largest holds 97%"):
-        assert fit_report(run, [])["n_clusters_used"] == 3
+        assert fit_report(run, [], VECTORS)["n_clusters_used"] == 3
 
 
 @pytest.mark.parametrize(("agreement", "warns"), [(0.5, True), (0.6, False), (None, False)])
@@ -541,7 +543,7 @@ def test_labels_that_seldom_survive_a_transform_are_reported(agreement, warns):
     run = run_of(np.arange(3).repeat(10), n_clusters=3, augmentation_agreement=agreement)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        fit_report(run, [])
+        fit_report(run, [], VECTORS)
     assert [warning.category for warning in caught] == [InstabilityWarning] * warns
 
 

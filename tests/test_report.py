@@ -30,7 +30,14 @@ from sklearn.exceptions import NotFittedError
 from torch import nn
 
 import deepcluster_sk
-from deepcluster_sk import CollapseWarning, DACClustering, InstabilityWarning, UnreadableImageWarning, _diagnostics
+from deepcluster_sk import (
+    CollapseWarning,
+    DACClustering,
+    InstabilityWarning,
+    ShortcutWarning,
+    UnreadableImageWarning,
+    _diagnostics,
+)
 from deepcluster_sk._scaling import Scaling
 from deepcluster_sk.report import write_report
 from deepcluster_sk.report._choice import (
@@ -296,8 +303,9 @@ def test_new_samples_are_told_from_training_samples(dac, images, tmp_path):
 
 
 @pytest.mark.parametrize("agreement", [None, 0.2, 0.5, 0.9])
-@pytest.mark.parametrize("sizes", [[50, 50], [100, 0], [97, 3], [100]])
-def test_verdict_is_that_of_the_warning(sizes, agreement):
+@pytest.mark.parametrize("sizes", [[50, 50], [100, 0], [97, 3], [100], [25, 25, 25, 25]])
+@pytest.mark.parametrize("color_accuracy", [None, 0.5, 0.9])
+def test_verdict_is_that_of_the_warning(sizes, color_accuracy, agreement):
     sizes = np.array(sizes)
     labels = np.repeat(np.arange(len(sizes)), sizes)
     report = {
@@ -305,25 +313,31 @@ def test_verdict_is_that_of_the_warning(sizes, agreement):
         "cluster_sizes": sizes.tolist(),
         "largest_share": float(sizes.max() / 100),
         "augmentation_agreement": agreement,
+        "color_accuracy": color_accuracy,
         "label_change": 0.3,
     }
     warned = _diagnostics.warning_of(report, labels)
     found = verdict(SimpleNamespace(fit_report_=report, labels_=labels, n_samples_seen_=len(labels)))
-    levels = {CollapseWarning: "collapse", InstabilityWarning: "instability", type(None): "none"}
-    assert found["level"] == levels[type(warned)]
+    levels = {CollapseWarning: "collapse", InstabilityWarning: "instability", ShortcutWarning: "shortcut"}
+    assert found["level"] == levels.get(type(warned), "none")
+    assert (found["level"] == "shortcut") == (len(sizes) == 4 and color_accuracy == 0.9 and agreement != 0.2)
     assert found["advice"]
 
 
-@pytest.mark.parametrize(("limit", "value", "level"), [("NEARLY_ALL", 0.4, "collapse"), ("STABLE", 0.9, "instability")])
+@pytest.mark.parametrize(
+    ("limit", "value", "level"),
+    [("NEARLY_ALL", 0.2, "collapse"), ("STABLE", 0.9, "instability"), ("TOLD_BY_COLOR", 0.3, "shortcut")],
+)
 def test_one_rule_decides_on_verdict_and_warning(limit, value, level, monkeypatch):
     report = {
-        "n_clusters_used": 2,
-        "cluster_sizes": [50, 50],
-        "largest_share": 0.5,
+        "n_clusters_used": 4,
+        "cluster_sizes": [25, 25, 25, 25],
+        "largest_share": 0.25,
         "augmentation_agreement": 0.9,
+        "color_accuracy": 0.5,
         "label_change": 0.0,
     }
-    labels = np.arange(2).repeat(50)
+    labels = np.arange(4).repeat(25)
     fitted = SimpleNamespace(fit_report_=report, labels_=labels, n_samples_seen_=len(labels))
     assert verdict(fitted)["level"] == "none"
     assert _diagnostics.warning_of(report, labels) is None

@@ -9,7 +9,7 @@ import numpy as np
 import sklearn
 import torch
 
-from deepcluster_sk._diagnostics import NEARLY_ALL, STABLE, reason_to_doubt
+from deepcluster_sk._diagnostics import NEARLY_ALL, STABLE, TOLD_BY_COLOR, reason_to_doubt
 from deepcluster_sk._version import __version__
 from deepcluster_sk.metrics._neighbors import beyond_chance
 
@@ -25,46 +25,68 @@ def percent(share: float | None) -> str:
 
 
 def verdict(estimator: Any) -> dict[str, Any]:
-    """Whether the fit collapsed, is unstable, or neither, as the warnings of ``fit`` have it, with what to try.
+    """Whether to doubt the fit, and why, as the warnings of ``fit`` have it, with what to try.
 
     Returns
     -------
     verdict : dict
-        "level": "collapse", "instability" or "none"; "heading" and "text": str; "advice": list of str.
+        "level": "collapse", "instability", "shortcut" or "none"; "heading" and "text": str; "advice": list of str.
     """
-    report = estimator.fit_report_
-    agreement, reason = report["augmentation_agreement"], _reason(estimator)
+    reason = _reason(estimator)
+    words = {"collapse": _collapsed, "instability": _unstable, "shortcut": _of_colors, None: _no_sign}[reason]
+    return {"level": reason or "none", **words(estimator.fit_report_)}
+
+
+def _collapsed(report: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "heading": "The clusters collapsed",
+        "text": f"{report['n_clusters_used']} of {len(report['cluster_sizes'])} clusters are used, and the largest "
+        f"holds {percent(report['largest_share'])} of the samples. A network that puts everything into one "
+        "cluster agrees with itself perfectly, so the other figures may look good all the same.",
+        "advice": [
+            "Look at the curve of the clusters in use, under Training: if they vanish late, stop earlier with a "
+            "smaller max_epochs.",
+            "Try a smaller lr, another random_state, or n_init > 1.",
+            "Try fewer clusters: the data may not have as many distinct groups.",
+        ],
+    }
+
+
+def _unstable(report: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "heading": "The clusters are unstable",
+        "text": f"Only {percent(report['augmentation_agreement'])} of the samples keep their cluster when they are "
+        "randomly transformed, which is less than a third of the way from chance to always: the clusters say little "
+        "about the data.",
+        "advice": [
+            "Try more epochs: a larger max_epochs, or None.",
+            "Keep the default warm-up, if it was left out.",
+            "Try an augment that changes less, or fewer clusters.",
+            "compare_with_baselines shows whether k-means does better.",
+        ],
+    }
+
+
+def _of_colors(report: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "heading": "The clusters may be of light and colours alone",
+        "text": f"Mean and spread of the channels alone tell the cluster of {percent(report['color_accuracy'])} of the "
+        "images. That is right where you look for colours; else the clusters may be of the ground, say, and not of "
+        "what is on it.",
+        "advice": [
+            "Try an augment that changes light and colours more: ImageAugmentation with larger brightness, contrast, "
+            "hue and grayscale.",
+            "Try n_neighbors=0: neighbours by pixels are alike in light and colours above all.",
+            "Try features by embed_images, whose networks were trained to see more.",
+        ],
+    }
+
+
+def _no_sign(report: dict[str, Any]) -> dict[str, Any]:
     n_used, n_clusters = report["n_clusters_used"], len(report["cluster_sizes"])
-    if reason == "collapse":
-        return {
-            "level": reason,
-            "heading": "The clusters collapsed",
-            "text": f"{n_used} of {n_clusters} clusters are used, and the largest "
-            f"holds {percent(report['largest_share'])} of the samples. A network that puts everything into one "
-            "cluster agrees with itself perfectly, so the other figures may look good all the same.",
-            "advice": [
-                "Look at the curve of the clusters in use, under Training: if they vanish late, stop earlier with a "
-                "smaller max_epochs.",
-                "Try a smaller lr, another random_state, or n_init > 1.",
-                "Try fewer clusters: the data may not have as many distinct groups.",
-            ],
-        }
-    if reason == "instability":
-        return {
-            "level": reason,
-            "heading": "The clusters are unstable",
-            "text": f"Only {percent(agreement)} of the samples keep their cluster when they are randomly transformed, "
-            "which is less than a third of the way from chance to always: the clusters say little about the data.",
-            "advice": [
-                "Try more epochs: a larger max_epochs, or None.",
-                "Keep the default warm-up, if it was left out.",
-                "Try an augment that changes less, or fewer clusters.",
-                "compare_with_baselines shows whether k-means does better.",
-            ],
-        }
+    agreement = report["augmentation_agreement"]
     advice = _advice_on_length(report["label_change"])
     return {
-        "level": "none",
         "heading": "No sign of collapse, but labels still change" if advice else "No sign of collapse",
         "text": ("All clusters are in use" if n_used == n_clusters else f"{n_used} of {n_clusters} clusters are in use")
         + (f", and {percent(agreement)} of the samples keep theirs under a random transform." if agreement else ".")
@@ -115,6 +137,7 @@ def trust(estimator: Any) -> list[dict[str, Any]]:
             "right: networks tend to be surer than they should.",
         ),
         _stability(estimator),
+        _told_by_color(estimator),
         (
             "restart_agreement",
             "Agreement of restarts",
@@ -140,6 +163,19 @@ def _stability(estimator: Any) -> tuple[str, str, float | None, str, str]:
             f"always at 100 %, that is {percent(beyond)}; below {percent(STABLE)} the clusters say little."
         )
     return ("augmentation_agreement", "Stability under transforms", agreement, percent(agreement), note)
+
+
+def _told_by_color(estimator: Any) -> tuple[str, str, float | None, str, str]:
+    accuracy = estimator.fit_report_["color_accuracy"]
+    note = "Feature vectors have none."
+    if accuracy is not None:
+        beyond = beyond_chance(accuracy, estimator.labels_)
+        note = (
+            "Share of images whose cluster is that of most images next to them in mean and spread of the channels. "
+            f"With chance at 0 % and always at 100 %, that is {percent(beyond)}; above {percent(TOLD_BY_COLOR)} the "
+            "clusters may be of nothing else."
+        )
+    return ("color_accuracy", "Told by light and colours", accuracy, percent(accuracy), note)
 
 
 def _course(estimator: Any) -> list[tuple[str, str, Any, str, str]]:
