@@ -30,7 +30,8 @@ def image_paths(folder: str | os.PathLike[str]) -> list[str]:
     Returns
     -------
     paths : list of str
-        Of files named .jpg, .jpeg, .png, .gif, .webp, .bmp, .tif or .tiff. They are not opened.
+        Of files named .jpg, .jpeg, .png, .gif, .webp, .bmp, .tif or .tiff, which are not opened; and of folders that
+        may not be read, which count as files that cannot be.
 
     Raises
     ------
@@ -51,7 +52,8 @@ def image_paths(folder: str | os.PathLike[str]) -> list[str]:
     if not os.path.isdir(folder):
         raise ValueError(f"folder={os.fspath(folder)!r} must be a folder that exists.")
     found, seen = [], {os.path.realpath(folder)}
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    closed: list[OSError] = []
+    for parent, folders, names in os.walk(folder, onerror=closed.append, followlinks=True):
         below = [os.path.join(parent, name) for name in folders if name[0] != "."]
         folders.clear()  # os.walk goes into what is put here
         for path in sorted(below, key=lambda path: (os.path.islink(path), path)):
@@ -59,7 +61,8 @@ def image_paths(folder: str | os.PathLike[str]) -> list[str]:
                 seen.add(os.path.realpath(path))
                 folders.append(os.path.basename(path))
         found += [os.path.join(parent, name) for name in names if name[0] != "."]
-    return sorted(path for path in found if Path(path).suffix.lower() in _SUFFIXES)
+    images = [path for path in found if Path(path).suffix.lower() in _SUFFIXES]
+    return sorted([*images, *(error.filename for error in closed)])
 
 
 def sides(path: str | os.PathLike[str]) -> tuple[int, int]:

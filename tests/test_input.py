@@ -1,5 +1,7 @@
 """What X may be beside an array: folders, paths, torch Datasets, memory maps, and images of another size."""
 
+import errno
+import os
 import warnings
 from pathlib import Path
 
@@ -468,6 +470,23 @@ def test_links_to_folders_are_followed_once(tmp_path, images):
     (photos / "again").symlink_to(tmp_path / "elsewhere" / "b")
     (photos / "b" / "back").symlink_to(photos)
     assert image_paths(photos) == [str(photos / name) for name in ("again/one.png", "one.png")]
+
+
+def test_a_folder_that_may_not_be_read_counts_as_a_file_that_cannot_be(folder, monkeypatch):
+    closed, scan = str(folder / "sub"), os.scandir
+
+    def scandir(path):
+        if str(path) == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)  # permissions alone stop no superuser
+    with pytest.raises(ValueError, match=rf"X has 1 of 51 files that cannot be read: '{closed}'"):
+        DACClustering(3, **SHORT).fit(folder)
+    with pytest.warns(UnreadableImageWarning):
+        dac = DACClustering(3, on_error="skip", **SHORT).fit(folder)
+    assert list(dac.unreadable_) == [closed]
+    assert len(dac.labels_) == 50
 
 
 # Datasets
