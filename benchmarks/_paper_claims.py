@@ -1,7 +1,7 @@
 """The orderings that the papers claim, held against the cells of ``paper_tables.py``."""
 
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,22 @@ def reached(cells: Cells) -> Cells:
     return [cell for cell in cells if cell.get("epochs", {}).get(PHASES.get(cell["row"]))]
 
 
+def as_long(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    """Whether two rows told by the same phase came to it for about as long."""
+    phases = [PHASES[cell["row"]] for cell in (first, second)]
+    if phases[0] != phases[1]:
+        return True
+    fewest, most = sorted(cell["epochs"][phases[0]] for cell in (first, second))
+    return 2 * fewest >= most
+
+
+def comparable(cells: Cells, rows: tuple[str, str]) -> Cells:
+    """Cells of two rows from the seeds from which both were trained for about as long."""
+    of_rows = ([cell for cell in reached(cells) if cell["row"] == row] for row in rows)
+    pairs = [pair for pair in product(*of_rows) if pair[0]["seed"] == pair[1]["seed"] and as_long(*pair)]
+    return [cell for pair in pairs for cell in pair]
+
+
 def claim(where: str, what: str, names: tuple[str, str], lower: dict[int, float], higher: dict[int, float]) -> Table:
     """A line on ``names``, the higher first, over the seeds that both rows have; none if there are none."""
     seeds = sorted(lower.keys() & higher.keys())
@@ -66,8 +82,9 @@ def claims() -> Table:
     """A line a claimed step from one row to a higher one."""
     lines = [["where", "claim", "seeds", "means", "seen"]]
     for table in TABLES:
-        cells = reached(read(table))
+        every = read(table)
         for lower, higher in (pair for ordering in ORDERINGS for pair in pairwise(ordering)):
+            cells = comparable(every, (lower, higher))
             figures = [by_seed(cells, row, lambda cell: cell["acc"]) for row in (lower, higher)]
             lines += claim(TITLES[table], "ACC", (higher, lower), *figures)
     cells = read("pair-sampling")

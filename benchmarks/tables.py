@@ -308,8 +308,9 @@ def claims() -> list[str]:
     text = heading("What the papers claim, and what was seen")
     text += [
         "Confirmed: the first was better than the second from every seed, by however little. Refuted: worse from every "
-        "seed. Neither: from some. Fits that were ended before the phase that tells a row from others are left out; of "
-        "those ended within it the epochs stand below their table, and what was seen is of these epochs alone.",
+        "seed. Neither: from some. Fits that were ended before the phase that tells a row from others are left out, "
+        "and such as came to less than half as many epochs of it as the other; of those ended within it the epochs "
+        "stand below their table, and what was seen is of these epochs alone.",
         "",
     ]
     return ["\n".join(text + list_table(lines))]

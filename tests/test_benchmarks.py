@@ -382,6 +382,9 @@ def test_claims_are_held_against_the_cells_that_exist(tmp_path, monkeypatch):
     # What the clock ended before the phase that its row is about, on either side, says nothing.
     rows += [("fashion-mnist-10k", "DAC*", 0, 0.6, {"warm-up": 2}), ("fashion-mnist-10k", "DAC", 0, 0.7, {"DAC": 4})]
     rows += [("2mnist", "DCSSu", 0, 0.6, {"phase 1": 1}), ("2mnist", "DCSS", 0, 0.7, {"phase 1": 1})]
+    # Nor does a slow row beside one that came to more than twice as many epochs.
+    epochs = {"DCCM M1": 8, "DCCM M2": 4, "DCCM M3": 1}
+    rows += [("mnist-10k-paper", row, 0, n / 10, {"DCCM": n}) for row, n in epochs.items()]
     rows += [("pair-sampling", f"DCCM, pair_sampling={name}-random", 0, 0.5, {}) for name in ("nearest", "top")]
     for table, row, seed, acc, epochs in rows:
         (tmp_path / table).mkdir(exist_ok=True)
@@ -390,6 +393,7 @@ def test_claims_are_held_against_the_cells_that_exist(tmp_path, monkeypatch):
     _, *lines = _paper_claims.claims()
     assert [line[1:] for line in lines] == [
         ["DAC > DAC*, ACC", "1", "0.7000, 0.6000", "confirmed"],
+        ["DCCM M2 > DCCM M1, ACC", "1", "0.4000, 0.8000", "refuted"],
         ["nearest-random > top-random, ACC", "1", "0.5000, 0.5000", "neither"],
     ]
 
