@@ -26,7 +26,7 @@ NEARLY_ALL = 0.95
 STABLE = 1 / 3
 # Clusters that light and colours alone tell more often than this, of the way from chance (0) to always (1), need not be
 # of what the images show: those of digits in random ink on photographs, right on .14, have .75; others, of digits,
-# clothes and photographs, .15 to .45. Any four of the ten true classes of each have .61 at most, and two or three .97:
+# clothes and photographs, .15 to .45. Four true classes, in sixty draws from each, have .61 at most, two or three .97:
 # fewer clusters may well differ in light, and are not asked.
 TOLD_BY_COLOR, FEWEST_TOLD = 2 / 3, 4
 # Images that are looked at for that, so many at a time, and neighbours of each that vote.
