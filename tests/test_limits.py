@@ -5,8 +5,8 @@ import subprocess
 import sys
 import threading
 import warnings
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import get_all_start_methods
 from pathlib import Path
 
 import pytest
@@ -50,16 +50,64 @@ def test_prediction_from_many_threads_is_the_serial_one(Estimator, method, fitte
                 assert_array_equal(one, other)
 
 
+IN_ANOTHER = """
+import sys, warnings
+from faulthandler import dump_traceback_later
+from multiprocessing import get_context
+import torch
+from sklearn.datasets import load_digits
+import deepcluster_sk
+torch.set_num_threads(2)
+X = load_digits().images[:200]
+warnings.simplefilter("ignore")
+fitted = getattr(deepcluster_sk, sys.argv[1])(n_clusters=4, max_epochs=1, random_state=0).fit(X[:60])
+expected = fitted.predict(X)
+with get_context(sys.argv[2]).Pool(1, dump_traceback_later, (100,)) as pool:
+    assert (pool.apply_async(fitted.predict, (X,)).get(timeout=120) == expected).all()
+    assert len(pool.apply_async(fitted.fit_predict, (X,)).get(timeout=120)) == len(X)
+"""
+
+
 @each
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
-def test_prediction_in_another_process(Estimator, start_method, fitted, X):
-    if start_method not in ("spawn", *(["fork"] if hasattr(os, "fork") else [])):
+def test_prediction_and_fit_in_another_process(Estimator, start_method):
+    """Which has none of the two threads by which this one computed, and would wait for them without end."""
+    if start_method not in get_all_start_methods():
         pytest.skip("there is no fork here")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # that a fork copies no other threads
-        with ProcessPoolExecutor(1, get_context(start_method)) as pool:
-            found = pool.submit(fitted[Estimator].predict, X).result(timeout=120)
-    assert_array_equal(found, fitted[Estimator].predict(X))
+    command = [sys.executable, "-c", IN_ANOTHER, Estimator.__name__, start_method]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+HELD = """
+import os, signal, threading
+import torch
+from deepcluster_sk._torch_state import own_torch_state
+cpu, inside, leave = torch.device("cpu"), threading.Event(), threading.Event()
+
+def fit():
+    with own_torch_state(cpu):
+        inside.set()
+        leave.wait()
+
+thread = threading.Thread(target=fit)
+thread.start()
+inside.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(30)
+    with own_torch_state(cpu):
+        os._exit(7)
+leave.set()
+thread.join()
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_process_forked_while_another_thread_fits_can_fit():
+    command = [sys.executable, "-W", "ignore", "-c", HELD]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=100, check=True).stdout == "7\n"
 
 
 MANY_FITS = """
@@ -90,7 +138,7 @@ for n_fits in (60, 140):
 def test_two_hundred_fits_leave_nothing_behind(Estimator):
     command = [sys.executable, "-c", MANY_FITS, Estimator.__name__]
     environment = {**os.environ, "MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "100000"}
-    output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=500).stdout
     before, after = ([int(word) for word in line.split()] for line in output.splitlines())
     assert after[1:] == before[1:]  # threads and open files
     assert after[0] - before[0] < 140 * 50  # KiB: networks that were never freed would take many times as much
