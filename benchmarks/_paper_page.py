@@ -223,14 +223,18 @@ def settings(cells: Cells) -> Table:
 
 
 def n_clusters_criteria(cells: Cells) -> Table:
-    """Mean of each criterion for each number of clusters."""
+    """Mean of each criterion for each number of clusters, and for which number it is largest."""
     lines = [["data, method", "K", "ACC", "stability", *CRITERIA]]
     for cell in cells:
-        for n_clusters in dict.fromkeys(fit["n_clusters"] for fit in cell["fits"]):
-            mine = [fit for fit in cell["fits"] if fit["n_clusters"] == n_clusters]
-            means = [f"{np.mean([fit[name] for fit in mine]):.3f}" for name in ("acc", *CRITERIA)]
-            stability = f"{cell['stability'][str(n_clusters)]:.3f}"
-            lines.append([f"{cell['data']}, {cell['row']}", str(n_clusters), means[0], stability, *means[1:]])
+        title = f"{cell['data']}, {cell['row']}"
+        numbers = list(dict.fromkeys(fit["n_clusters"] for fit in cell["fits"]))
+        means = np.empty((len(numbers), 2 + len(CRITERIA)))
+        for mean, number in zip(means, numbers, strict=True):
+            mine = [fit for fit in cell["fits"] if fit["n_clusters"] == number]
+            acc, *scores = (np.mean([fit[name] for fit in mine]) for name in ("acc", *CRITERIA))
+            mean[:] = acc, cell["stability"][str(number)], *scores
+            lines.append([title, str(number), *(f"{value:.3f}" for value in mean)])
+        lines.append([title, "of the largest", *(str(numbers[row]) for row in means.argmax(axis=0))])
     return lines
 
 

@@ -342,6 +342,22 @@ def test_criteria_are_averaged_by_start_and_by_when_they_were_run():
     assert lines[0][header.index("one at random: regret")] == "0.200"
 
 
+def test_the_number_of_clusters_that_each_criterion_is_largest_for():
+    def fit(n_clusters, silhouette):
+        return {**dict.fromkeys(_analyses.CRITERIA, 0.1 * n_clusters), "n_clusters": n_clusters} | {
+            "acc": 0.5,
+            "silhouette": silhouette,
+        }
+
+    fits = [fit(3, 0.9), fit(3, 0.2), fit(4, 0.6), fit(4, 0.7), fit(5, 0.1), fit(5, 0.6)]
+    cell = {"data": "digits", "row": "DAC", "fits": fits, "stability": {"3": 0.99, "4": 0.5, "5": 0.9}}
+    header, *lines = _paper_page.n_clusters_criteria([cell])
+    assert [line[1] for line in lines] == ["3", "4", "5", "of the largest"]
+    assert lines[1][header.index("silhouette")] == "0.650"
+    largest = dict(zip(header, lines[-1], strict=True))
+    assert (largest["stability"], largest["silhouette"], largest["confidence"]) == ("3", "4", "5")
+
+
 def test_fits_far_below_their_median_are_counted_with_their_warnings():
     cell = fit_cell("digits", "DAC", [0.9, 0.9, 0.9, 0.7, 0.6], [1.0] * 5, warned=(0, 4))
     _, line = _paper_page.warned([cell])
