@@ -383,7 +383,7 @@ def cells(seeds: list[int]) -> dict[str, list[Cell]]:
             Cell(
                 "choose-n-clusters", data, method, seed, _analyses.n_clusters_criteria(method, (5, 8, 10, 12, 15)), 10.0
             )
-            for data in ("digits", "mnist-first-2000")
+            for data in ("digits", "mnist-first-2000", "fashion-mnist-first-2000")
             for method in THREE
             for seed in one
         ],
