@@ -48,6 +48,7 @@ class BaseEncoderClustering(BaseDeepClustering):
     logit_scale: float | None
     encoder_: Any
     _given_shape: tuple[int, ...]
+    _given_scaling: Scaling
 
     def _check_encoder(self) -> None:
         """Raise unless ``encoder`` is one of the kinds that there are."""
@@ -81,9 +82,12 @@ class BaseEncoderClustering(BaseDeepClustering):
             self.encoder_ = ranks.from_first(lambda: fitted(self.encoder, given.rows, self.random_state))
         if self._transformer() is None:
             return super()._samples_to_fit(given, ranks)
-        self._given_shape = tuple(given.rows.shape[1:])
+        self._given_shape, self._given_scaling = tuple(given.rows.shape[1:]), Scaling.of(given.rows)
         vectors = transformed(self.encoder_, given.rows)
         return ArraySamples(vectors, Scaling.of(vectors, to_unit=self._compares_directions(vectors.shape)))
+
+    def _given_scale(self) -> Scaling | None:
+        return super()._given_scale() if self._transformer() is None else self._given_scaling
 
     def _samples(self, rows: Any) -> ArraySamples:
         transformer = self._transformer()

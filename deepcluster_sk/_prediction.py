@@ -20,8 +20,8 @@ from deepcluster_sk._drawn import DrawnAugmentation, InUnits
 from deepcluster_sk._engine import Runtime, infer
 from deepcluster_sk._input import Input, read_input
 from deepcluster_sk._regrouping import Merge, Split
-from deepcluster_sk._scaling import check_scale
-from deepcluster_sk._torch_state import cpu_by_default, own_torch_state
+from deepcluster_sk._scaling import Scaling, check_scale
+from deepcluster_sk._torch_state import computing, own_torch_state
 from deepcluster_sk._validation import (
     check_fits,
     check_number,
@@ -72,6 +72,10 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         if samples.units is None or not isinstance(augment, DrawnAugmentation):
             return augment
         return InUnits(augment, torch.as_tensor(samples.units.offset), samples.units.scale)
+
+    def _given_scale(self) -> Scaling | None:
+        """Scale of the samples that ``fit`` was given, or None if it is not known."""
+        return self._scaling if self._standardizes() else self._units
 
     def _transformer(self) -> Any:
         """Fitted transformer of scikit-learn that samples go through before they come to the network, or None."""
@@ -217,7 +221,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             refuse_single_image(X, self._sample_shape, any_size=self.image_size is not None)
         given = read_input(self, X, self._sample_shape, fate)
         check_fits(given.rows, self._sample_shape, type(self).__name__)
-        scaling = self._scaling if self._standardizes() else self._units  # None of what a transformer gets
+        scaling = self._given_scale()
         if scaling is not None and len(given.rows):
             check_scale(given.rows, scaling)
         return given
@@ -254,5 +258,5 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             embedding, proba = self._represent(module, seen.to(dtype))
             return choose(embedding.float(), proba.float())
 
-        with torch.inference_mode(), cpu_by_default():
+        with torch.inference_mode(), computing():
             return tuple(output.numpy() for output in infer(module, chosen, samples, shared, indices))

@@ -31,12 +31,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_outlive_fork)
 
 
-def cpu_by_default() -> AbstractContextManager[Any]:
-    """For all that computes: what is made without a device is on the CPU, which costs nothing where it is so anyway."""
+def computing() -> AbstractContextManager[Any]:
+    """Around all that computes, which forked processes are to know of: what is made without a device is on the CPU."""
     global _has_computed
     _has_computed = True
     cpu = torch.device("cpu")
-    return nullcontext() if torch.get_default_device() == cpu else cpu
+    return nullcontext() if torch.get_default_device() == cpu else cpu  # within a device, every call costs more
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def own_torch_state(device: torch.device) -> Iterator[None]:
     every_gpu = range(torch.cuda.device_count())  # torch.manual_seed seeds them all, used or not
     with (
         _turn,
-        cpu_by_default(),
+        computing(),
         torch.random.fork_rng(devices=every_gpu),
         torch.inference_mode(False),
         torch.enable_grad(),

@@ -349,9 +349,10 @@ def test_an_encoder_that_is_trained_takes_the_statistics_of_X():
     assert norm.num_batches_tracked > 0
 
 
-def test_samples_on_another_scale_than_those_of_fit_are_told_before_an_encoder_sees_them():
+@pytest.mark.parametrize("encoder", [nn.Linear(64, 8), PCA(4), PCA(64)], ids=["module", "PCA", "directions"])
+def test_samples_on_another_scale_than_those_of_fit_are_told_before_an_encoder_sees_them(encoder):
     vectors = ROWS.astype(np.float32)
-    fitted = dcss(nn.Linear(64, 8)).fit(vectors)
+    fitted = pickle.loads(pickle.dumps(dcss(encoder).fit(vectors)))
     with pytest.warns(UserWarning, match="which were .* from it"):
         fitted.predict(100 * vectors)
     with pytest.raises(ValueError, match="times the spread of the samples of fit"):
