@@ -53,8 +53,8 @@ NOTES = {
         "takes every position. DCSS_agg, DCSSu and DCSS begin with the pretraining of AE + k-means, 200 epochs that do "
         "not end in that time, and would be that row.",
     ),
-    "mnist-paper": "The papers' figures are of fits to the end. In 90 minutes one thread comes to 6 of the 46 epochs of "
-    "DAC, and to 114 of the 200 of DCSS's pretraining, on which its clusters are those of k-means.",
+    "mnist-paper": "The papers' figures are of fits to the end. In 90 minutes one thread comes to 6 of the 46 epochs "
+    "of DAC, and to 114 of the 200 of DCSS's pretraining, on which its clusters are those of k-means.",
     "dcss-parameters": "On the digits none of them changes ACC by more than .003. Those of phase 1, all but "
     "``membership_epochs``, hardly matter because it moves the network so little from its start.",
     "one-network": "DCSS is not among them: it needs a decoder, which the network of DAC's paper has none of.",
